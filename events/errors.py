@@ -1,0 +1,19 @@
+"""What can go wrong in the log."""
+
+
+class EventsError(Exception):
+    """Base of this app's errors; `code` is stable."""
+
+    code = "events_error"
+
+
+class UnknownEventType(EventsError):
+    """An event was appended whose type is not in `events/topics.py`."""
+
+    code = "unknown_event_type"
+
+
+class ClockLocked(EventsError):
+    """The virtual clock may be moved in tests and in the demo only."""
+
+    code = "clock_locked"

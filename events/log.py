@@ -1,0 +1,174 @@
+"""The log: append within the caller's transaction, read what can no longer change.
+
+The only module that executes `events/sql/*.sql`. How the order is kept, and why a consumer cannot skip a row,
+is told in docs/events.md.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+from django.conf import settings
+from django.db import connection, transaction
+
+from events.errors import ClockLocked, UnknownEventType
+from events.topics import EVENT_TYPES
+
+PARTITIONS_AHEAD = dt.timedelta(days=14)
+
+_SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What an app appends. `seq` comes from the subject's own row, raised by the same transaction."""
+
+    project_id: UUID
+    type: str
+    subject_id: UUID
+    seq: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One row as a consumer sees it. `data` is decoded on demand by `payload()`."""
+
+    position: int
+    id: int
+    occurred_at: dt.datetime
+    project_id: UUID
+    type: str
+    subject_id: UUID
+    seq: int
+    data: str
+
+    def payload(self) -> dict[str, Any]:
+        """The event's data as a dictionary."""
+        decoded: dict[str, Any] = orjson.loads(self.data)
+        return decoded
+
+
+def cursor() -> psycopg.Cursor[Any]:
+    """A plain psycopg cursor on Django's connection: server-side binding, so statements are really prepared."""
+    connection.ensure_connection()
+    return psycopg.Cursor(connection.connection)
+
+
+def append(events: Sequence[NewEvent]) -> None:
+    """Append events in the caller's transaction.
+
+    Raises:
+        UnknownEventType: a type that `events/topics.py` does not list.
+    """
+    for event in events:
+        if event.type not in EVENT_TYPES:
+            raise UnknownEventType(event.type)
+    with cursor() as cur:
+        cur.execute(
+            _SQL["append"],
+            {
+                "project_id": [event.project_id for event in events],
+                "type": [event.type for event in events],
+                "subject_id": [event.subject_id for event in events],
+                "seq": [event.seq for event in events],
+                "data": [orjson.dumps(event.data).decode() for event in events],
+            },
+            prepare=True,
+        )
+
+
+def read(position: int, last_id: int, limit: int) -> list[LoggedEvent]:
+    """Up to `limit` rows behind (position, last_id) that can no longer change, in the order of the log."""
+    with cursor() as cur:
+        cur.execute(_SQL["read"], {"position": position, "last_id": last_id, "limit": limit}, prepare=True)
+        return [LoggedEvent(*row) for row in cur.fetchall()]
+
+
+def lag() -> dict[str, tuple[float, int]]:
+    """Per consumer: age in seconds of the oldest unread row, and failures in a row."""
+    with cursor() as cur:
+        cur.execute(_SQL["lag"])
+        return {name: (seconds, failures) for name, seconds, failures in cur.fetchall()}
+
+
+def adopt_cluster() -> bool:
+    """Raise the era when the database was restored into another cluster. True when it was.
+
+    Every process calls it at boot, before it writes: positions must keep rising across a restore.
+    """
+    with transaction.atomic(), cursor() as cur:
+        cur.execute("select pg_advisory_xact_lock(hashtext('events.era'))")
+        cur.execute(_SQL["adopt"])
+        return cur.rowcount > 0
+
+
+def ensure_partitions(until: dt.date | None = None) -> int:
+    """Make the day partitions from today until `until` (default: 14 days ahead). Returns how many were made."""
+    today = dt.datetime.now(dt.UTC).date()
+    with cursor() as cur:
+        cur.execute(
+            "select events_ensure_partitions(%s, %s)",
+            (today - dt.timedelta(days=1), until or today + PARTITIONS_AHEAD),
+        )
+        row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def partitions() -> list[tuple[str, dt.date]]:
+    """Names and days of the partitions, oldest first."""
+    with cursor() as cur:
+        cur.execute(
+            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
+            " where i.inhparent = 'events_event'::regclass order by c.relname"
+        )
+        names = [row[0] for row in cur.fetchall()]
+    return [(name, dt.datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=dt.UTC).date()) for name in names]
+
+
+def drop_partitions(before: dt.date) -> list[str]:
+    """Drop the partitions of days before `before` that every consumer has read to the end. Returns their names.
+
+    A partition that a consumer still needs stays, whatever its age. Runs outside a transaction: the partition is
+    detached concurrently, so that writers do not wait.
+    """
+    dropped = []
+    for name, day in partitions():
+        if day >= before or _unread(name):
+            continue
+        with cursor() as cur:
+            cur.execute("set lock_timeout = '2s'")
+            try:
+                cur.execute(f'alter table events_event detach partition "{name}" concurrently')
+                cur.execute(f'drop table "{name}"')
+            finally:
+                cur.execute("reset lock_timeout")
+        dropped.append(name)
+    return dropped
+
+
+def _unread(partition: str) -> bool:
+    with cursor() as cur:
+        cur.execute(
+            f'select exists (select 1 from "{partition}" e, events_consumer c'  # noqa: S608 - own name
+            " where (e.position, e.id) > (c.position, c.last_id))"
+        )
+        row = cur.fetchone()
+    return bool(row and row[0])
+
+
+def move_clock(ahead: dt.timedelta) -> None:
+    """Set how far the virtual clock runs ahead of the real one.
+
+    Raises:
+        ClockLocked: outside tests and the demo.
+    """
+    if not settings.VIRTUAL_CLOCK:
+        raise ClockLocked
+    with cursor() as cur:
+        cur.execute("update events_clock set ahead = %s", (ahead,))

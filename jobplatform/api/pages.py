@@ -1,0 +1,184 @@
+"""Cursor pages: keyset pagination for plain SQL and for querysets.
+
+A cursor is the key of a row at the edge of a page and the direction to read in, signed for the address that gave it.
+So a page costs the same at the five millionth row as at the first, and no row is seen twice while others arrive.
+
+    page = CursorPage(request, keys=("id",), newest_first=True)
+    jobs = page.of(Job.objects.filter(project_id=project_id))       # a queryset
+    return Response(page.answer(jobs, key=lambda job: (job.id,), show=present))
+
+    where, order, params = page.sql("j.id")                          # plain SQL; ask for `page.fetch` rows
+    rows = page.ordered(cursor.fetchall())
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db.models import F, Model, Q, QuerySet
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+
+from jobplatform.api.problems import Problem
+from jobplatform.api.renderers import dumps
+
+Row = TypeVar("Row")
+M = TypeVar("M", bound=Model)
+
+DEFAULT_LIMIT = 25
+MOST = 200
+_LONGEST_CURSOR = 1024
+_MAC_BYTES = 10
+
+
+class CursorPage:
+    """One page of a list: what the request asks for, and the answer around the rows."""
+
+    def __init__(self, request: Request, *, keys: Sequence[str] = ("id",), newest_first: bool = True) -> None:
+        """Read `limit` and `cursor` from the query string. Raises `Problem` (400 `invalid_limit`, `invalid_cursor`).
+
+        `keys` name the columns that order the list; together they are unique, and an index has them in this order.
+        """
+        self._request = request
+        self._keys = tuple(keys)
+        self._newest_first = newest_first
+        self.limit = limit_of(request)
+        self.backwards = False
+        """Whether the rows before the cursor are asked for."""
+        self.after: tuple[Any, ...] | None = None
+        """The key of the row that the page starts behind (or, backwards, ends before); None for the first page."""
+        cursor = request.query_params.get("cursor")
+        if cursor:
+            self.backwards, self.after = self._decode(cursor)
+
+    @property
+    def fetch(self) -> int:
+        """How many rows to ask for: one more than are shown, which tells whether there is another page."""
+        return self.limit + 1
+
+    @property
+    def _descending(self) -> bool:
+        return self._newest_first is not self.backwards
+
+    # -------------------------------------------------------------------------------------------- reading
+    def of(self, queryset: QuerySet[M]) -> list[M]:
+        """The rows of this page, in the order of the list, and perhaps one more for `answer` to see."""
+        if self.after is not None:
+            queryset = queryset.filter(self._beyond(self._keys, self.after))
+        order = [F(key).desc() if self._descending else F(key).asc() for key in self._keys]
+        return self.ordered(list(queryset.order_by(*order)[: self.fetch]))
+
+    def _beyond(self, keys: Sequence[str], values: Sequence[Any]) -> Q:
+        # (a, b) < (x, y) is a <= x and (a < x or b < y): the first half lets an index on a be used.
+        compare = "lt" if self._descending else "gt"
+        last = Q(**{f"{keys[0]}__{compare}": values[0]})
+        if len(keys) == 1:
+            return last
+        return Q(**{f"{keys[0]}__{compare}e": values[0]}) & (last | self._beyond(keys[1:], values[1:]))
+
+    def sql(self, *columns: str) -> tuple[str, str, list[Any]]:
+        """For plain SQL: a condition for WHERE, the list for ORDER BY, and the condition's parameters (`%s`).
+
+        `columns` are the SQL names of the keys, constants of the caller. Ask for `fetch` rows, then call `ordered`.
+        """
+        direction = "desc" if self._descending else "asc"
+        order = ", ".join(f"{column} {direction}" for column in columns)
+        if self.after is None:
+            return "true", order, []
+        compare = "<" if self._descending else ">"
+        marks = ", ".join(["%s"] * len(columns))
+        return f"({', '.join(columns)}) {compare} ({marks})", order, list(self.after)
+
+    def ordered(self, rows: list[Row]) -> list[Row]:
+        """Rows as they were read, turned into the order of the list."""
+        return rows[: self.limit][::-1] + rows[self.limit :] if self.backwards else rows
+
+    # -------------------------------------------------------------------------------------------- answering
+    def answer(
+        self, rows: Sequence[Row], *, key: Callable[[Row], Sequence[Any]], show: Callable[[Row], Any]
+    ) -> dict[str, Any]:
+        """`{"next", "previous", "results"}` from the rows of `of` or `ordered`."""
+        shown = rows[: self.limit]
+        more = len(rows) > self.limit
+        behind = more or self.backwards  # who reads backwards came from a later page
+        before = more if self.backwards else self.after is not None
+        return {
+            "next": self._link(key(shown[-1]), backwards=False) if shown and behind else None,
+            "previous": self._link(key(shown[0]), backwards=True) if shown and before else None,
+            "results": [show(row) for row in shown],
+        }
+
+    def _link(self, key: Sequence[Any], *, backwards: bool) -> str:
+        query = self._request.query_params.copy()
+        query["cursor"] = self._encode(key, backwards=backwards)
+        return f"{self._request.build_absolute_uri(self._request.path)}?{query.urlencode()}"
+
+    # -------------------------------------------------------------------------------------------- cursors
+    def _encode(self, key: Iterable[Any], *, backwards: bool) -> str:
+        body = dumps([int(backwards), *(_tagged(part) for part in key)])
+        return base64.urlsafe_b64encode(self._mac(body) + body).rstrip(b"=").decode()
+
+    def _decode(self, cursor: str) -> tuple[bool, tuple[Any, ...]]:
+        try:
+            if len(cursor) > _LONGEST_CURSOR:
+                raise _invalid()
+            raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            raise _invalid() from None
+        mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(body)):
+            raise _invalid()
+        backwards, *parts = orjson.loads(body)
+        if len(parts) != len(self._keys):
+            raise _invalid()
+        return bool(backwards), tuple(_untagged(part) for part in parts)
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._secret, body, "sha256")[:_MAC_BYTES]
+
+    @cached_property
+    def _secret(self) -> bytes:
+        # A cursor holds for one list in one order: elsewhere its key would mean something else.
+        parts = ("cursor", settings.SECRET_KEY, self._request.path, *self._keys)
+        return "\0".join(parts).encode("utf-8", "surrogatepass")
+
+
+def limit_of(request: Request) -> int:
+    """`?limit=`: how many rows to show. Raises `Problem` 400 `invalid_limit`."""
+    text = request.query_params.get("limit")
+    if text is None:
+        return DEFAULT_LIMIT
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST):
+        raise Problem(400, "invalid_limit", f"limit is a number from 1 to {MOST}.")
+    return int(text)
+
+
+def _invalid() -> Problem:
+    return Problem(400, "invalid_cursor", "This cursor was not given out for this list. Start at the first page.")
+
+
+# JSON has no UUIDs and no times: a letter before the text says what it was.
+def _tagged(part: Any) -> Any:
+    match part:
+        case int():
+            return part
+        case datetime():
+            return f"t{part.isoformat()}"
+        case str():
+            return f"s{part}"
+        case _:
+            return f"u{UUID(str(part))}"
+
+
+def _untagged(part: Any) -> Any:
+    if isinstance(part, int):
+        return part
+    kind, text = part[0], part[1:]
+    return {"t": parse_datetime, "s": str, "u": UUID}[kind](text)

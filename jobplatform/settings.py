@@ -1,0 +1,218 @@
+"""Settings of the platform: one file, one table of environment variables.
+
+Every variable that the platform reads is declared here with its meaning and its default; nothing else in
+the code reads the environment. `PROFILE` is the one switch between a laptop and production: in
+`production` (the default) every secret must be given and DEBUG is off.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _text(name: str, default: str = "") -> str:
+    return os.environ.get(name, default)
+
+
+def _names(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in _text(name, default).split(",") if part.strip()]
+
+
+def _flag(name: str, *, default: bool = False) -> bool:
+    value = _text(name, "1" if default else "0").lower()
+    if value not in {"0", "1", "true", "false", "yes", "no"}:
+        message = f"{name} must be 0 or 1, not {value!r}."
+        raise ImproperlyConfigured(message)
+    return value in {"1", "true", "yes"}
+
+
+# ------------------------------------------------------------------ the table of environment variables
+# name                      meaning
+PROFILE = _text("JOBPLATFORM_PROFILE", "production")  # production | development | test
+SECRET_KEY = _text("SECRET_KEY")  # signs sessions; required in production
+API_KEY_PEPPER = _text("API_KEY_PEPPER") or SECRET_KEY  # HMAC key of API keys at rest
+DEBUG = _flag("DEBUG")
+ALLOWED_HOSTS = _names("ALLOWED_HOSTS")  # comma separated host names
+CSRF_TRUSTED_ORIGINS = _names("CSRF_TRUSTED_ORIGINS")
+DATABASE_URL = _text("DATABASE_URL")  # postgresql://user:password@host:port/name or ?host=/socket/dir
+BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
+STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
+JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
+FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
+LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
+METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
+SECURE_COOKIES = _flag("SECURE_COOKIES", default=PROFILE == "production")
+VIRTUAL_CLOCK = _flag("VIRTUAL_CLOCK", default=PROFILE == "test")  # may the clock be moved? tests and demo only
+
+if PROFILE not in {"production", "development", "test"}:
+    message = f"JOBPLATFORM_PROFILE must be production, development or test, not {PROFILE!r}."
+    raise ImproperlyConfigured(message)
+
+
+def _database(url: str) -> dict[str, object]:
+    """Turn a postgresql:// URL into Django's dictionary. Query parameters become libpq options."""
+    if not url:
+        message = "DATABASE_URL is not set. Run `make up`, or give postgresql://user:password@host/name."
+        raise ImproperlyConfigured(message)
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"}:
+        message = f"DATABASE_URL must start with postgresql://, not {parts.scheme}://."
+        raise ImproperlyConfigured(message)
+    query = dict(parse_qsl(parts.query))
+    options: dict[str, object] = {
+        key: value for key, value in query.items() if key not in {"host", "port", "user", "password"}
+    }
+    # Hot statements are prepared on Django's own connection; Django would otherwise switch that off. Generic plans
+    # do not depend on the parameters of the first call. The time-outs end writers that would hold back the log.
+    options["prepare_threshold"] = 1
+    options["application_name"] = _text("JOBPLATFORM_PROCESS", "jobplatform")
+    options["options"] = (
+        "-c plan_cache_mode=force_generic_plan -c idle_in_transaction_session_timeout=60s -c lock_timeout=10s -c jit=off"
+    )
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/") or "jobplatform",
+        "USER": unquote(parts.username or query.get("user", "")),
+        "PASSWORD": unquote(parts.password or query.get("password", "")),
+        "HOST": unquote(query.get("host", "") or parts.hostname or ""),
+        "PORT": str(parts.port or query.get("port", "") or ""),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": False,
+        "OPTIONS": options,
+        "TEST": {"NAME": f"test_{parts.path.lstrip('/') or 'jobplatform'}"},
+    }
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "events",
+    "jobs",
+    "projects",
+    "ingestion",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "jobplatform.urls"
+WSGI_APPLICATION = "jobplatform.wsgi.application"
+APPEND_SLASH = False  # paths have no trailing slash and never redirect
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / ".cache" / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+SESSION_COOKIE_SECURE = SECURE_COOKIES
+CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024  # each route has its own, smaller limit
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.DenyAll"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "jobplatform.api.JSONRenderer",
+        "jobplatform.api.BrowsableRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["jobplatform.api.StrictJSONParser"],
+    "EXCEPTION_HANDLER": "jobplatform.api.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "jobplatform",
+    "DESCRIPTION": "Durable jobs over HTTP: created, processed, confirmed, reconciled, published.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# Celery carries doorbells, nothing else: see docs/decisions/0003.
+CELERY = {
+    "broker_url": BROKER_URL,
+    "broker_connection_retry_on_startup": True,
+    "broker_transport_options": {
+        # A message is only a doorbell: redelivering one early costs an empty claim, losing one is healed by the relay.
+        "visibility_timeout": 3600,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "confirm_publish": True,
+    },
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "event_serializer": "json",
+    "task_ignore_result": True,
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": False,
+    "task_default_queue": "default",
+    "task_create_missing_queues": True,
+    "task_send_sent_event": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_send_task_events": True,
+    "worker_hijack_root_logger": False,
+    "worker_redirect_stdouts": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+    "timezone": "UTC",
+    "enable_utc": True,
+}

@@ -1,0 +1,23 @@
+"""The engine. What a handler's author needs is here; no database stands behind these names."""
+
+from jobs.outcomes import Block, Cancel, Done, Park, Reject, RetryIn
+from jobs.policy import Batch, Limit, Retry, Unique, Wait, exponential
+from jobs.registry import handler
+from jobs.run import Run
+
+__all__ = [
+    "Batch",
+    "Block",
+    "Cancel",
+    "Done",
+    "Limit",
+    "Park",
+    "Reject",
+    "Retry",
+    "RetryIn",
+    "Run",
+    "Unique",
+    "Wait",
+    "exponential",
+    "handler",
+]

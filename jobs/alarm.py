@@ -1,0 +1,59 @@
+"""The timeout of sync handlers: a signal that raises in the main thread, and only while a handler runs there."""
+
+import signal
+import threading
+import time
+from types import FrameType
+
+from jobs.errors import TimedOut
+
+_deadline = 0.0
+_installed = False
+_active = False
+
+
+def install() -> None:
+    """Take SIGALRM over. Called once in each worker process, from its main thread."""
+    global _installed  # noqa: PLW0603 - one handler per process
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, _ring)
+        _installed = True
+
+
+def start(deadline: float) -> None:
+    """A handler runs until `deadline` (monotonic seconds). The timer itself is set again only when it must ring sooner.
+
+    Setting a timer for each of many short jobs would cost more than the jobs: a timer that rings before the current
+    deadline sets itself again.
+    """
+    global _deadline, _active, _next  # noqa: PLW0603 - one timer per process
+    _deadline = deadline
+    _active = True
+    if _installed and (_next == 0.0 or _next > deadline):
+        _set(deadline)
+
+
+def end() -> None:
+    """No handler runs any more: from here the signal raises nothing."""
+    global _active  # noqa: PLW0603 - one timer per process
+    _active = False
+
+
+_next = 0.0
+
+
+def _set(deadline: float) -> None:
+    global _next  # noqa: PLW0603 - one timer per process
+    _next = deadline
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, deadline - time.monotonic()))
+
+
+def _ring(_signum: int, _frame: FrameType | None) -> None:
+    global _next  # noqa: PLW0603 - one timer per process
+    _next = 0.0
+    if not _active:
+        return
+    if time.monotonic() >= _deadline:
+        end()
+        raise TimedOut
+    _set(_deadline)

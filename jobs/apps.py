@@ -1,0 +1,21 @@
+"""The engine: jobs, their states, and how they are run."""
+
+import importlib
+
+from django.apps import AppConfig
+from django.conf import settings
+
+from jobs import registry
+
+
+class JobsConfig(AppConfig):
+    name = "jobs"
+    verbose_name = "Jobs"
+
+    def ready(self) -> None:
+        """Load the handlers from outside the repository, bind `.enqueue`, and register the system checks."""
+        from jobs import checks, services  # noqa: F401 - models are ready only now
+
+        registry.bind(services.enqueue)
+        for module in settings.JOBPLATFORM_HANDLERS:
+            importlib.import_module(module)

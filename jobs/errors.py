@@ -1,0 +1,77 @@
+"""What can go wrong in the engine. Each class has a stable `code`; the docstring's first line is its sentence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class JobsError(Exception):
+    """The engine refused."""
+
+    code = "jobs_error"
+
+    def __init__(self, message: str = "", **about: Any) -> None:
+        super().__init__(message or (self.__doc__ or "").splitlines()[0])
+        self.about = about
+
+
+class RegistrationError(JobsError):
+    """A handler cannot be registered."""
+
+    code = "registration_error"
+
+
+class UnknownKind(JobsError):
+    """No handler is registered for this kind."""
+
+    code = "unknown_kind"
+
+
+class InvalidPayload(JobsError):
+    """The payload does not fit the kind."""
+
+    code = "invalid_payload"
+
+    def __init__(self, message: str = "", *, errors: Sequence[dict[str, Any]] = (), **about: Any) -> None:
+        super().__init__(message, **about)
+        self.errors = list(errors)
+
+
+class InvalidOption(JobsError):
+    """An option of the job does not fit its kind."""
+
+    code = "invalid_option"
+
+    def __init__(self, message: str, *, code: str = "invalid_option", field: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class SubmitRefused(JobsError):
+    """A gate refused the job."""
+
+    code = "submit_refused"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class JobNotFound(JobsError):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class WrongStatus(JobsError):
+    """The job does not stand where this act is possible."""
+
+    code = "wrong_status"
+
+
+class LostClaim(BaseException):
+    """The run no longer owns its job: it must stop, and its result is dropped."""
+
+
+class TimedOut(BaseException):
+    """The handler ran longer than its timeout."""

@@ -1,0 +1,90 @@
+"""Where apps above the engine register what it must show or ask: stages, gates, sections, actions, invariants.
+
+Each app registers in its `apps.py`. The engine calls what it finds here and knows nothing of who it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from jobs.errors import RegistrationError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Named things of one sort, in the order of registration."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._things: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> T:
+        """Add a thing under a name that is still free."""
+        if name in self._things:
+            message = f"The {self._noun} {name!r} is registered twice."
+            raise RegistrationError(message)
+        self._things[name] = thing
+        return thing
+
+    def get(self, name: str) -> T:
+        """The thing of this name."""
+        if name not in self._things:
+            message = f"There is no {self._noun} {name!r}."
+            raise RegistrationError(message)
+        return self._things[name]
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        return iter(self._things.items())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._things
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """What a gate sees of the jobs about to be created: how many, of which kind, for whom."""
+
+    project_id: UUID
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a gate refuses. `code` is stable and goes to the client."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A statement about the data that should yield no row: what it finds stands between two states."""
+
+    title: str
+    sql: str
+    repair: Callable[[Sequence[Mapping[str, Any]]], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that a person may do to a subject that waits for a decision."""
+
+    title: str
+    permission: str
+    act: Callable[..., Mapping[str, Any]]
+
+
+Gate = Callable[[SubmitRequest], Refusal | None]
+Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+
+stages: Registry[Callable[..., Any]] = Registry("stage")
+submit_gates: Registry[Gate] = Registry("submit gate")
+job_sections: Registry[Section] = Registry("job section")
+intervention_actions: Registry[Action] = Registry("intervention action")
+invariants: Registry[Invariant] = Registry("invariant")

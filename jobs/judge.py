@@ -1,0 +1,251 @@
+"""From what a handler did to what becomes of its job: pure functions, no clock and no database."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from jobs.errors import TimedOut
+from jobs.failures import Failure, bounded, failure, from_exception
+from jobs.outcomes import OUTCOMES, Block, Cancel, Done, Outcome, Park, Reject, RetryIn
+from jobs.policy import AskHuman, GiveUp, Retry, RetryAt, Wait
+from jobs.registry import Kind
+from jobs.states import Status
+from jobs.store import Claimed, Owned, Verdict
+
+LARGEST_OUTPUT = 1024 * 1024
+_NOW = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # policies answer with a moment; only its distance from now is used
+_NAIVE_UTC = orjson.OPT_NAIVE_UTC
+
+
+@dataclass(slots=True)
+class Finished:
+    """An attempt at its end: what the handler returned or raised, and what was noted meanwhile."""
+
+    job: Claimed
+    result: Any
+    error: BaseException | None
+    seconds: float
+    log: Sequence[Mapping[str, Any]] = ()
+    progress: Mapping[str, Any] | None = None
+    now: dt.datetime = field(default=_NOW)
+
+
+def judge(kind: Kind[Any], finished: Finished) -> Verdict:
+    """The verdict on a finished attempt."""
+    if finished.error is not None:
+        return _on_error(kind, finished, finished.error)
+    result = finished.result
+    if isinstance(result, Done):
+        return _done(kind, finished, result)
+    if not isinstance(result, OUTCOMES):
+        problem = failure("bad_outcome", f"The handler returned {type(result).__name__}, which is not an outcome.")
+        return _failed(kind, finished, problem, kind.retry)
+    return _on_answer(kind, finished, result, None)
+
+
+_DEATHS = {
+    "timeout": "The handler did not return at its timeout and its process was ended.",
+    "worker_died": "The process that ran the handler died.",
+    "broken_off": "The outcome of the attempt could not be committed.",
+}
+
+
+def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None) -> Verdict:
+    """Give a claimed job back unharmed: the attempt does not count."""
+    extra: dict[str, Any] = {"attempt": job.attempt - 1}
+    if shelf_id is not None:
+        extra["shelf_id"] = shelf_id
+    return Verdict(
+        job.id,
+        job.project_id,
+        job.claim_no,
+        Status.QUEUED,
+        "job.released",
+        _dump({"kind": job.kind, "reason": reason}),
+        extra=_dump(extra),
+    )
+
+
+def died(kind: Kind[Any] | None, job: Owned, reason: str, *, shelf_id: int) -> Verdict:
+    """The verdict on an attempt whose process died. It comes back alone, or ends as its policy says.
+
+    A one-shot kind is blocked: nobody can tell what took effect.
+    """
+    policy = kind.retry if kind else Retry()
+    problem = failure(reason, _DEATHS[reason])
+    if policy.one_shot:
+        return _verdict(
+            job, Status.BLOCKED, "job.blocked", "blocked", 0.0, problem, {"reason": "may_have_taken_effect"}
+        )
+    decision = policy.decide(problem, job.attempt, _NOW, max_attempts=job.max_attempts, delay=job.retry_delay)
+    return _decided(job, decision, problem, 0.0, {"shelf_id": shelf_id})
+
+
+def broken(verdict: Verdict, text: str) -> Verdict:
+    """Instead of a verdict that the database cannot take: the attempt failed for good."""
+    problem = failure("bad_output", text, retryable=False).as_json()
+    data = orjson.loads(verdict.data)
+    return Verdict(
+        verdict.id,
+        verdict.project_id,
+        verdict.claim_no,
+        Status.FAILED,
+        "job.failed",
+        _dump({"kind": data["kind"], "attempt": data["attempt"], "error": problem}),
+        outcome="failed",
+        seconds=verdict.seconds,
+        extra=_dump({"error": problem}),
+    )
+
+
+def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
+    job = finished.job
+    try:
+        output = orjson.dumps(done.output if done.output is not None else {}, option=_NAIVE_UTC)
+    except TypeError as error:  # orjson's errors are TypeErrors: not JSON, too deep, too large a number, bad Unicode
+        return _failed(kind, finished, failure("bad_output", f"The output is not JSON: {error}"), kind.retry)
+    if len(output) > LARGEST_OUTPUT:
+        text = f"The output has {len(output)} bytes, more than {LARGEST_OUTPUT}."
+        return _failed(kind, finished, failure("bad_output", text), kind.retry)
+    if b"\\u0000" in output:
+        return _failed(kind, finished, failure("bad_output", "The output contains a NUL character."), kind.retry)
+    extra = _extra(finished)
+    if done.quality is not None:
+        extra["quality"] = float(done.quality)
+    if done.metrics:
+        extra["metrics"] = {str(name): float(value) for name, value in done.metrics.items()}
+    text = output.decode()
+    return Verdict(
+        job.id,
+        job.project_id,
+        job.claim_no,
+        Status.PROCESSED,
+        "job.processed",
+        # Written by hand: this is the line that every successful job passes.
+        f'{{"kind":"{kind.name}","attempt":{job.attempt},"duration_ms":{finished.seconds * 1000:.3f},"output":{text}}}',
+        output=text,
+        outcome="done",
+        seconds=finished.seconds,
+        extra=_dump(extra) if extra else None,
+    )
+
+
+def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verdict:
+    if isinstance(error, TimedOut):
+        limit = finished.job.timeout or kind.timeout
+        return _failed(kind, finished, failure("timeout", f"The handler ran longer than {limit:g} s."), kind.retry)
+    answer = kind.answer_to(error)
+    if answer is None:
+        return _failed(kind, finished, from_exception(error), kind.retry)
+    if isinstance(answer, Retry):
+        return _failed(kind, finished, from_exception(error), answer)
+    if isinstance(answer, Wait):
+        return _again(finished, from_exception(error), answer.seconds)
+    if isinstance(answer, type):
+        problem = from_exception(error, retryable=False)
+        answer = Reject(problem.code, problem.message) if answer is Reject else Cancel(problem.message)
+    return _on_answer(kind, finished, answer, error)
+
+
+def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: BaseException | None) -> Verdict:
+    job, extra = finished.job, _extra(finished)
+    match answer:
+        case Reject(code, message):
+            problem = failure(code, message or (str(error) if error else ""), retryable=False)
+            return _verdict(job, Status.REJECTED, "job.rejected", "rejected", finished.seconds, problem, extra)
+        case Block(reason):
+            problem = from_exception(error) if error else failure("blocked", reason)
+            extra["reason"] = bounded(reason)
+            return _verdict(job, Status.BLOCKED, "job.blocked", "blocked", finished.seconds, problem, extra)
+        case Cancel(reason):
+            extra["reason"] = bounded(reason)
+            return _verdict(job, Status.CANCELLED, "job.cancelled", "cancelled", finished.seconds, None, extra)
+        case Park(until):
+            seconds = until if isinstance(until, int | float) else (until - dt.datetime.now(dt.UTC)).total_seconds()
+            extra |= {"delay": max(0.0, float(seconds)), "attempt": job.attempt - 1}
+            return _verdict(job, Status.PARKED, "job.parked", "parked", finished.seconds, None, extra)
+        case RetryIn(seconds, reason):
+            problem = from_exception(error) if error else failure("retry_requested", reason)
+            return _failed(kind, finished, problem, kind.retry, delay=max(0.0, float(seconds)))
+    message = f"not an answer: {answer!r}"
+    raise TypeError(message)
+
+
+def _failed(
+    kind: Kind[Any], finished: Finished, problem: Failure, policy: Retry, *, delay: float | None = None
+) -> Verdict:
+    job = finished.job
+    if delay is None:
+        delay = job.retry_delay
+    decision = policy.decide(problem, job.attempt, finished.now, max_attempts=job.max_attempts, delay=delay)
+    if isinstance(decision, RetryAt):
+        decision = RetryAt(_NOW + (decision.at - finished.now))
+    return _decided(job, decision, problem, finished.seconds, _extra(finished))
+
+
+def _decided(
+    job: Claimed | Owned,
+    decision: RetryAt | GiveUp | AskHuman,
+    problem: Failure,
+    seconds: float,
+    extra: dict[str, Any],
+) -> Verdict:
+    match decision:
+        case RetryAt(at):
+            extra["delay"] = (at - _NOW).total_seconds()
+            return _verdict(job, Status.QUEUED, "job.retrying", "retried", seconds, problem, extra)
+        case AskHuman():
+            extra["reason"] = "attempts_exhausted"
+            return _verdict(job, Status.BLOCKED, "job.blocked", "blocked", seconds, problem, extra)
+        case GiveUp():
+            return _verdict(job, Status.FAILED, "job.failed", "failed", seconds, problem, extra)
+
+
+def _again(finished: Finished, problem: Failure, seconds: float) -> Verdict:
+    extra = _extra(finished) | {"delay": float(seconds), "attempt": finished.job.attempt - 1}
+    return _verdict(finished.job, Status.QUEUED, "job.retrying", "retried", finished.seconds, problem, extra)
+
+
+def _verdict(  # noqa: PLR0917 - the columns of a verdict
+    job: Claimed | Owned,
+    status: Status,
+    event: str,
+    outcome: str,
+    seconds: float,
+    problem: Failure | None,
+    extra: dict[str, Any],
+) -> Verdict:
+    data: dict[str, Any] = {"kind": job.kind, "attempt": job.attempt, "duration_ms": round(seconds * 1000, 3)}
+    if "reason" in extra:
+        data["reason"] = extra.pop("reason")
+    if "delay" in extra:
+        data["delay"] = extra["delay"]
+    if problem is not None:
+        data["error"] = extra["error"] = problem.as_json()
+    return Verdict(
+        job.id,
+        job.project_id,
+        job.claim_no,
+        status,
+        event,
+        _dump(data),
+        outcome=outcome,
+        seconds=seconds,
+        extra=_dump(extra),
+    )
+
+
+def _extra(finished: Finished) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if finished.log:
+        extra["log"] = list(finished.log)
+    if finished.progress:
+        extra["progress"] = dict(finished.progress)
+    return extra
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode().replace("\\u0000", "\\ufffd")

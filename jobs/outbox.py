@@ -1,0 +1,146 @@
+"""Where verdicts wait for their commit. Flushed by the runner, and by the watch thread when a handler runs long."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+import psycopg
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from jobs import store
+from jobs.bell import Bell
+from jobs.errors import LostClaim
+from jobs.judge import Finished, broken, judge
+from jobs.registry import Kind
+from jobs.states import Status
+from jobs.store import Claimed, Connection, Verdict
+
+logger = structlog.get_logger(__name__)
+
+LOST_AFTER = 12.0  # seconds of vain commits after which a rescuer may own the jobs: stop trying
+WITHIN_STATEMENT_TIMEOUT = "30s"
+
+T = TypeVar("T")
+
+_UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
+
+
+class Outbox:
+    """Verdicts of one worker process, committed in batches."""
+
+    def __init__(self, worker: int, bell: Bell) -> None:
+        self.worker = worker
+        self.counts: dict[str, int] = {}
+        self._bell = bell
+        self._verdicts: deque[Verdict] = deque()
+        self._lock = threading.Lock()
+
+    def put(self, verdict: Verdict) -> None:
+        """Add a verdict to the next flush. Safe from any thread."""
+        self._verdicts.append(verdict)
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def flush(self, on: Connection | None = None) -> None:
+        """Commit what has been put so far. `on`: the watch thread's own connection."""
+        with self._lock:
+            verdicts = [self._verdicts.popleft() for _ in range(len(self._verdicts))]
+            if verdicts:
+                self._commit(verdicts, on)
+
+    def commit_within(self, verdict: Verdict, within: Callable[[], None], kind: Kind[Any], finished: Finished) -> None:
+        """Commit one verdict and run `within` in the same transaction: fence first, then the function, then commit.
+
+        When it raises, that is this job's error: everything of the transaction is undone and the job is judged by it.
+        """
+        with self._lock:
+            try:
+                done = self._persist(lambda: self._within(verdict, within), None)
+            except BaseException as error:
+                if isinstance(error, _UNREACHABLE):
+                    raise
+                finished.result, finished.error = None, error
+                self.put(judge(kind, finished))
+            else:
+                self._count((verdict.outcome or "released") if done else "late", 1)
+
+    def _within(self, verdict: Verdict, within: Callable[[], None]) -> bool:
+        with transaction.atomic():
+            with connection.cursor() as cur:
+                cur.execute(f"set local statement_timeout = '{WITHIN_STATEMENT_TIMEOUT}'")
+            if not store.commit_many([verdict], worker=self.worker):
+                return False
+            within()
+        return True
+
+    def keep(
+        self,
+        job: Claimed,
+        *,
+        progress: Mapping[str, Any] | None = None,
+        steps: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store progress or a finished step at once.
+
+        Raises:
+            LostClaim: the job belongs to somebody else by now.
+            TypeError: the step's result is not JSON.
+        """
+        kept = store.note(
+            job.id,
+            job.project_id,
+            job.claim_no,
+            progress=orjson.dumps(progress).decode() if progress else None,
+            steps=orjson.dumps(steps).decode() if steps else None,
+        )
+        if not kept:
+            raise LostClaim
+
+    def _commit(self, verdicts: Sequence[Verdict], on: Connection | None) -> None:
+        """Commit a batch, and count what became of it."""
+        try:
+            done = self._persist(lambda: store.commit_many(verdicts, worker=self.worker, on=on), on)
+        except psycopg.DataError as error:
+            self._isolate(verdicts, error, on)
+            return
+        for verdict in verdicts:
+            self._count((verdict.outcome or "released") if verdict.id in done else "late", 1)
+        refilled = {shelf for status, shelf in done.values() if status is Status.QUEUED}
+        if refilled:
+            self._bell.ring(refilled, sweep=True)
+
+    def _persist(self, commit: Callable[[], T], on: Connection | None) -> T:
+        """Commit, trying again while the database is away, until a rescuer may own the jobs."""
+        began = time.monotonic()
+        pause = 0.05
+        while True:
+            try:
+                return commit()
+            except _UNREACHABLE as error:
+                if time.monotonic() - began > LOST_AFTER or (on is not None and on.closed):
+                    logger.error("outcomes lost", handler="outbox", action="drop", details=repr(error)[:300])
+                    raise
+                store.drop_broken_connection()
+                time.sleep(pause)  # the database is away; there is no named moment to wait for
+                pause = min(1.0, pause * 2)
+
+    def _isolate(self, verdicts: Sequence[Verdict], error: psycopg.DataError, on: Connection | None) -> None:
+        """The database cannot take one of these outcomes: find it by halves, and fail that attempt alone."""
+        if len(verdicts) > 1:
+            middle = len(verdicts) // 2
+            self._commit(verdicts[:middle], on)
+            self._commit(verdicts[middle:], on)
+            return
+        (verdict,) = verdicts
+        if verdict.event == "job.failed":
+            raise error
+        logger.warning("outcome not storable", handler="outbox", action="isolate", details=str(error)[:300])
+        self._commit([broken(verdict, f"The database refused the outcome: {error}")], on)
+
+    def _count(self, name: str, number: int) -> None:
+        self.counts[name] = self.counts.get(name, 0) + number

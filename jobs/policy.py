@@ -1,0 +1,141 @@
+"""What a kind's author decides about failure, batches and uniqueness: plain values, no clock and no database."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Self
+
+from jobs.failures import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waiting time before the next attempt, in seconds: `first * factor ** (attempt - 1)`, at most `cap`."""
+
+    first: float
+    factor: float
+    cap: float
+
+    def seconds(self, attempt: int) -> float:
+        """The wait after attempt number `attempt` (1 is the first)."""
+        # The exponent is bounded so that a job with thousands of attempts does not overflow a float.
+        return min(self.cap, self.first * self.factor ** min(attempt - 1, 64))
+
+
+def exponential(seconds: float, *, factor: float = 2.0, cap: float = 3600.0) -> Backoff:
+    """A backoff that grows by `factor` (at least 1) from `seconds` up to `cap`.
+
+    Raises:
+        ValueError: negative seconds, a factor below 1, or a cap below the first wait.
+    """
+    if seconds < 0 or factor < 1 or cap < seconds:
+        message = (
+            f"exponential({seconds}, factor={factor}, cap={cap}): wants seconds >= 0, factor >= 1, cap >= seconds."
+        )
+        raise ValueError(message)
+    return Backoff(float(seconds), float(factor), float(cap))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try again at this moment."""
+
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No attempt is left, or the error is not to be retried: a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskHuman:
+    """A machine must not decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The retry policy of a kind.
+
+    Args:
+        max_attempts: the first run and its retries together, at least 1.
+        backoff: the wait between them.
+        errors_allowed_to_retry: if given, only failures with these codes are retried.
+        ask_human: when no attempt is left, block and ask instead of giving up.
+    """
+
+    max_attempts: int = 5
+    backoff: Backoff = field(default_factory=lambda: exponential(1, factor=2, cap=3600))
+    errors_allowed_to_retry: frozenset[str] | None = None
+    ask_human: bool = False
+    one_shot: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            message = f"Retry(max_attempts={self.max_attempts}): wants at least 1."
+            raise ValueError(message)
+
+    @classmethod
+    def never(cls) -> Self:
+        """One run at most: after a crash nobody can tell what took effect, so a person is asked."""
+        return cls(max_attempts=1, one_shot=True)
+
+    def decide(
+        self,
+        error: Failure,
+        attempt: int,
+        now: dt.datetime,
+        *,
+        max_attempts: int | None = None,
+        delay: float | None = None,
+    ) -> RetryAt | GiveUp | AskHuman:
+        """What follows when attempt number `attempt` (1 is the first) failed with `error`.
+
+        `max_attempts` and `delay` (seconds) override the policy for one job.
+        """
+        limit = 1 if self.one_shot else (max_attempts or self.max_attempts)
+        allowed = self.errors_allowed_to_retry is None or error.code in self.errors_allowed_to_retry
+        if error.retryable and allowed and attempt < limit:
+            wait = self.backoff.seconds(attempt) if delay is None else delay
+            return RetryAt(now + dt.timedelta(seconds=wait))
+        return AskHuman() if self.ask_human else GiveUp()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """An error that says "not now": try again after `seconds`, at no attempt's cost."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many jobs one claim may take: short kinds many, long kinds one. `max` is at most 512."""
+
+    max: int = 512
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max <= 512:  # noqa: PLR2004 - beyond 512 a batch gains nothing (docs/decisions)
+            message = f"Batch(max={self.max}): wants 1 to 512."
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Concurrency and rate per key across all workers."""
+
+    concurrency: int | None = None
+    rate: float | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """At most one job of the kind with the same values of `by` (payload fields; none: the whole payload).
+
+    Args:
+        by: payload fields that make the key.
+        seconds: how long the key is taken, counted from submission; None: until the job has ended.
+    """
+
+    by: tuple[str, ...] = ()
+    seconds: float | None = None

@@ -1,0 +1,222 @@
+"""What a doorbell starts: claim what is due of a kind, run it, commit it, go on; linger a while when nothing is due."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from events import consumers
+from jobs import doorbells, registry, shelves, slots, store, window, workers
+from jobs.bell import CHANNEL, bell, decode
+from jobs.outbox import Outbox
+from jobs.registry import Kind
+from jobs.runner import Shift, run_batch
+from jobs.watch import Watch
+
+logger = structlog.get_logger(__name__)
+
+BUDGET_SECONDS = 30.0  # a pump ends after this, so that its process can be recycled and its queue stays fair
+LINGER_SECONDS = 5.0
+WORK_SECONDS = 0.075  # a batch is sized for so much work
+FIRST_BATCH = 16  # before anything was measured
+CROWD_SECONDS = 0.05  # how often a pump looks whether another kind waits for its slot
+CAPPED_EVERY = 16  # claims; shelves with a cap are rare and get their turn between the others
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long one job of a kind takes, as measured: an exponentially weighted mean, in seconds."""
+
+    seconds: float = WORK_SECONDS / FIRST_BATCH
+
+    def measure(self, jobs: int, seconds: float) -> None:
+        """Take a finished batch into account."""
+        if jobs:
+            self.seconds += 0.3 * (seconds / jobs - self.seconds)
+
+    def batch(self, most: int) -> int:
+        """How many jobs make about 75 ms of work."""
+        return max(1, min(most, int(WORK_SECONDS / max(self.seconds, 1e-6))))
+
+
+@dataclass(slots=True)
+class Post:
+    """What a worker process has for its whole life: its watch, its slot in shared memory, its measured paces."""
+
+    watch: Watch
+    pen: slots.Pen
+    paces: dict[str, Pace] = field(default_factory=dict)
+    broken_off: set[UUID] = field(default_factory=set)
+
+    @property
+    def worker(self) -> int:
+        """The id under which this process claims."""
+        return self.watch.worker
+
+
+def answer(post: Post, kind_name: str, doorbell: UUID | None) -> dict[str, Any]:
+    """Run one pump. Returns what Flower shows: `{kind, claimed, processed, retried, failed, blocked, ...}`."""
+    kind = registry.get(kind_name)
+    _answered(post, kind, doorbell)
+    outbox = Outbox(post.worker, bell)
+    claimed = 0
+    try:
+        claimed = _pump(post, kind, outbox)
+    finally:
+        post.watch.rest()
+        _hang_up(post)
+    counts = outbox.counts
+    return {
+        "kind": kind.name,
+        "claimed": claimed,
+        "processed": counts.get("done", 0),
+        "retried": counts.get("retried", 0),
+        "failed": counts.get("failed", 0) + counts.get("rejected", 0),
+        "blocked": counts.get("blocked", 0),
+    } | {name: counts[name] for name in ("parked", "cancelled", "released", "late") if name in counts}
+
+
+def consume(post: Post, name: str, doorbell: UUID | None) -> dict[str, Any]:
+    """Run one consumer of the log until it has read all. Returns `{kind, processed}`."""
+    kind = f"events.{name}"
+    doorbells.answer(doorbell, kind, consumers.QUEUE, post.worker)
+    read = 0
+    try:
+        ends = time.monotonic() + BUDGET_SECONDS
+        while not slots.stopping() and time.monotonic() < ends:
+            number = consumers.run(name)
+            read += number
+            if not number:
+                break
+    finally:
+        _hang_up(post)
+    return {"kind": kind, "processed": read}
+
+
+def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
+    claimed, round_, hint = 0, 0, ()
+    ends = time.monotonic() + BUDGET_SECONDS
+    pace = post.paces.setdefault(kind.name, Pace())
+    looked = time.monotonic()
+    while not slots.stopping():
+        taken = _work(post, kind, outbox, pace, capped=round_ % CAPPED_EVERY == CAPPED_EVERY - 1, hint=hint)
+        if not taken:
+            taken = _work(post, kind, outbox, pace, capped=True, hint=())
+        claimed += taken
+        round_ += 1
+        now = time.monotonic()
+        if now > ends:
+            break
+        if taken:
+            hint = ()
+            if now - looked > CROWD_SECONDS:
+                looked = now
+                if _crowded(kind):
+                    break
+            continue
+        heard = _linger(post, kind, min(ends, now + LINGER_SECONDS))
+        if heard is None:
+            break
+        hint = heard
+    return claimed
+
+
+def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bool, hint: tuple[int, ...]) -> int:
+    """Claim one batch and run it."""
+    most = min(kind.batch.max, kind.window) if kind.is_async else pace.batch(kind.batch.max)
+    jobs = store.claim_many(
+        kind.name, batch=most, worker=post.worker, announce=kind.announces, capped=capped, hint=hint
+    )
+    if not jobs:
+        return 0
+    shift = Shift(kind, jobs, outbox, post.pen)
+    post.watch.begin(shift)
+    began = time.monotonic()
+    try:
+        if kind.is_async:
+            return window.run_window(shift, refill=lambda room: _refill(post, kind, room))
+        run_batch(shift)
+    except BaseException:
+        # The handlers of these ran (or may have), and their outcomes were not committed: they are charged.
+        post.broken_off |= {job.id for job in jobs} - {job.id for job in shift.waiting}
+        raise
+    finally:
+        post.watch.end()
+    pace.measure(len(jobs), time.monotonic() - began)
+    if len(jobs) == most and not capped:
+        _raise_marks(jobs)
+    return len(jobs)
+
+
+def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
+    return store.claim_many(kind.name, batch=room, worker=post.worker, announce=kind.announces)
+
+
+_raised: dict[int, float] = {}
+RAISE_SECONDS = 0.2
+
+
+def _raise_marks(jobs: list[store.Claimed]) -> None:
+    """Tell how far the shelves have been emptied; a few times a second are enough."""
+    now = time.monotonic()
+    marks = {}
+    for job in jobs:
+        if now - _raised.get(job.shelf_id, 0.0) >= RAISE_SECONDS:
+            marks[job.shelf_id] = max(job.due_at, marks.get(job.shelf_id, job.due_at))
+    if marks:
+        _raised.update(dict.fromkeys(marks, now))
+        shelves.raise_marks(marks)
+
+
+def _linger(post: Post, kind: Kind[Any], until: float) -> tuple[int, ...] | None:
+    """Wait for a notification of this kind while a slot is free beside it. None: end the pump."""
+    link = store.connection_of_django()
+    if not _slot_free(kind.queue):
+        return None
+    psycopg.Cursor(link).execute(f"listen {CHANNEL}")
+    try:
+        # What was committed between the empty claim and LISTEN was not notified to us: look once more.
+        if shelves.any_due([kind.name]):
+            return ()
+        while (left := until - time.monotonic()) > 0 and not slots.stopping():
+            # The generator holds the connection until it ends, so it ends before anything else is asked.
+            for notice in list(link.notifies(timeout=min(left, 0.5), stop_after=1)):
+                filled = decode(notice.payload)
+                if filled is None:
+                    return ()
+                found = tuple(shelves.of_kind(kind.name, filled))
+                if found:
+                    return found
+                if _crowded(kind) and not _slot_free(kind.queue):
+                    return None
+    finally:
+        if not link.closed:
+            psycopg.Cursor(link).execute(f"unlisten {CHANNEL}")
+    return None
+
+
+def _crowded(kind: Kind[Any]) -> bool:
+    """Whether another kind of the same queue has something due."""
+    others = [other.name for other in registry.kinds() if other.queue == kind.queue and other.name != kind.name]
+    return shelves.any_due(others)
+
+
+def _slot_free(queue: str) -> bool:
+    return doorbells.free_slots(queue) > 0
+
+
+def _answered(post: Post, kind: Kind[Any], doorbell: UUID | None) -> None:
+    workers.rescue_own(post.worker, post.broken_off)
+    post.broken_off.clear()
+    doorbells.answer(doorbell, kind.name, kind.queue, post.worker)
+
+
+def _hang_up(post: Post) -> None:
+    try:
+        store.drop_broken_connection()
+        doorbells.hang_up(post.worker)
+    except psycopg.Error as error:
+        logger.warning("doorbell not hung up", handler="pump", action="end", details=str(error)[:200])

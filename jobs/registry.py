@@ -1,0 +1,221 @@
+"""Handlers by their stable names. A wrong registration stops the boot."""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from jobs.errors import RegistrationError, UnknownKind
+from jobs.outcomes import Block, Cancel, Outcome, Park, Reject, RetryIn
+from jobs.policy import Batch, Retry, Unique, Wait
+from jobs.run import Run
+
+P = TypeVar("P", bound=BaseModel)
+
+Confirm = Literal["never", "optional", "single", "batch", "anchor"]
+Answer = type[Reject | Cancel] | Wait | RetryIn | Park | Block | Reject | Cancel | Retry
+Handle = Callable[[Run[Any]], Outcome] | Callable[[Run[Any]], Awaitable[Outcome]]
+
+LONG = 1.0  # seconds; a kind expected to run this long announces job.processing at its claim
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
+
+
+class Submit(Protocol):
+    """How `.enqueue` reaches the engine; bound at boot, so that handlers' modules need no database."""
+
+    def __call__(
+        self, kind: "Kind[Any]", payload: Mapping[str, Any], *, project_id: UUID | None, options: Mapping[str, Any]
+    ) -> UUID:
+        """Submit one job and return its id."""
+
+
+current_project: ContextVar[UUID | None] = ContextVar("current_project", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[P]):
+    """A registered handler with its policies. Call `.enqueue(**payload)` to create a job of it."""
+
+    name: str
+    handle: Handle
+    payload: type[P]
+    retry: Retry
+    errors: Mapping[type[BaseException], Answer]
+    timeout: float
+    expect: float | None
+    confirm: Confirm
+    batch: Batch
+    unique: Unique | None
+    queue: str
+    priority: int
+    public: bool
+    is_async: bool
+    window: int
+    title: str
+    description: str
+    example: Mapping[str, Any] | None = field(default=None)
+
+    @property
+    def announces(self) -> bool:
+        """Whether `job.processing` is published at the claim."""
+        return self.expect is not None and self.expect >= LONG
+
+    def __call__(self, job: Run[P]) -> Any:
+        """Call the handler itself, as a test does."""
+        return self.handle(job)
+
+    def enqueue(
+        self, *, project_id: UUID | None = None, options: Mapping[str, Any] | None = None, **payload: Any
+    ) -> UUID:
+        """Create a job in the caller's transaction and return its id.
+
+        Inside a handler the project is that of the running job; elsewhere `project_id` must be given.
+        `options` are those of `jobs.services.submit` (`due_at`, `priority`, `metadata`, ...).
+
+        Raises:
+            InvalidPayload: the payload does not fit the kind.
+        """
+        if _submit is None:
+            message = "The engine is not set up: call django.setup() first."
+            raise RegistrationError(message)
+        return _submit(self, payload, project_id=project_id or current_project.get(), options=options or {})
+
+    def answer_to(self, error: BaseException) -> Answer | None:
+        """What `errors=` says of this error: the entry of its nearest class, or None."""
+        for cls in type(error).__mro__:
+            if cls in self.errors:
+                return self.errors[cls]
+        return None
+
+
+_submit: Submit | None = None
+_kinds: dict[str, Kind[Any]] = {}
+
+
+def bind(submit: Submit) -> None:
+    """Tell `.enqueue` how to create a job. Called once, at boot."""
+    global _submit  # noqa: PLW0603 - the one late binding between the face and the engine
+    _submit = submit
+
+
+def handler(
+    name: str,
+    *,
+    payload: type[P],
+    retry: Retry | None = None,
+    errors: Mapping[type[BaseException], Answer] | None = None,
+    timeout: float = 300.0,
+    expect: float | None = None,
+    confirm: Confirm = "optional",
+    batch: Batch | None = None,
+    unique: Unique | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    public: bool = True,
+    window: int = 50,
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[Handle], Kind[P]]:
+    """Register the decorated function as the handler of the kind `name` (`noun.verb`).
+
+    Args:
+        name: the stable name: it is stored with every job.
+        payload: a Pydantic model; what does not fit is refused at submission.
+        retry: attempts and backoff. `Retry.never()`: one run at most.
+        errors: what an exception means: `Reject`, `Wait(seconds)`, another `Retry`, ... The nearest class wins.
+        timeout: seconds that one attempt may take.
+        expect: seconds that are normal; from 1 s on `job.processing` is published at the claim.
+        confirm: whether the result goes on chain: never | optional | single | batch | anchor.
+        batch: how many jobs one claim may take.
+        unique: at most one job with the same key.
+        queue: the Celery queue, that is, which workers run it.
+        priority: default priority, -100 to 100; higher runs first.
+        public: whether it may be created over HTTP.
+        window: how many jobs of an `async def` handler one worker process runs at the same time.
+        example: a payload that fits; shown in the documentation and in forms.
+
+    Raises:
+        RegistrationError: the name is taken or malformed, or the options contradict one another.
+    """
+
+    def register(function: Handle) -> Kind[P]:
+        policy = retry or Retry()
+        kind = Kind(
+            name=name,
+            handle=function,
+            payload=payload,
+            retry=policy,
+            errors=dict(errors or {}),
+            timeout=float(timeout),
+            expect=expect,
+            confirm=confirm,
+            batch=Batch(1) if policy.one_shot else batch or Batch(),
+            unique=unique,
+            queue=queue,
+            priority=priority,
+            public=public,
+            is_async=inspect.iscoroutinefunction(function),
+            window=1 if policy.one_shot else window,
+            title=(inspect.getdoc(function) or name).splitlines()[0],
+            description=inspect.getdoc(function) or "",
+            example=example,
+        )
+        _validate(kind)
+        _kinds[name] = kind
+        return kind
+
+    return register
+
+
+def _validate(kind: Kind[Any]) -> None:
+    def refuse(why: str) -> None:
+        message = f"Kind {kind.name!r}: {why}"
+        raise RegistrationError(message)
+
+    if not _NAME.match(kind.name) or len(kind.name) > 100:  # noqa: PLR2004 - the column's width
+        refuse("a name is noun.verb in lower case, at most 100 characters.")
+    if kind.name in _kinds:
+        known = getattr(_kinds[kind.name].handle, "__module__", "?")
+        refuse(f"it is registered twice, in {known} and in {getattr(kind.handle, '__module__', '?')}.")
+    if not (inspect.isclass(kind.payload) and issubclass(kind.payload, BaseModel)):
+        refuse("payload= wants a Pydantic model.")
+    if kind.timeout <= 0:
+        refuse("timeout= wants more than 0 seconds.")
+    if not -100 <= kind.priority <= 100:  # noqa: PLR2004 - the documented range
+        refuse("priority= wants -100 to 100.")
+    if kind.unique is not None:
+        missing = [name for name in kind.unique.by if name not in kind.payload.model_fields]
+        if missing:
+            refuse(f"unique= names {missing}, which the payload does not have.")
+    if kind.example is not None:
+        try:
+            kind.payload.model_validate(kind.example)
+        except ValueError as error:
+            refuse(f"its example does not fit its payload: {error}")
+
+
+def get(name: str) -> Kind[Any]:
+    """The kind of this name.
+
+    Raises:
+        UnknownKind: none is registered.
+    """
+    try:
+        return _kinds[name]
+    except KeyError:
+        message = f"No handler is registered for the kind {name!r}."
+        raise UnknownKind(message, kind=name) from None
+
+
+def find(name: str) -> Kind[Any] | None:
+    """The kind of this name, or None."""
+    return _kinds.get(name)
+
+
+def kinds() -> tuple[Kind[Any], ...]:
+    """All registered kinds, by name."""
+    return tuple(_kinds[name] for name in sorted(_kinds))

@@ -1,0 +1,172 @@
+"""The relay rings Celery: "kind X has due jobs". It also sweeps the shelves, wakes the parked and rescues the dead.
+
+Everything here is a repair of hints from the truth in the database, so any number of relays may run, each may die at
+any moment, and none must run for a job to stay safe.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import psycopg
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+
+from events import consumers, log
+from jobs import doorbells, registry, services, shelves, store, workers
+from jobs.bell import CHANNEL, decode
+from jobs.doorbells import InFlight, Queue
+from jobs.shelves import DueKind
+
+logger = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.25
+CHORES_SECONDS = 1.0
+SETTLE_SECONDS = 0.003  # a lingering pump hears the same notification and is usually faster
+BUSY_SECONDS = 0.02  # with pumps at work on a kind, another is rung only when something is due for longer than this
+SWEEP_SHARE = 50  # a sweep may take a fiftieth of the time
+LOCK = 7_301_990_144  # advisory lock: one relay rings at a time
+
+
+@dataclass(slots=True)
+class Relay:
+    """The loop of one relay process. `step` is one round, so that tests can call it."""
+
+    app: Celery
+    stopping: bool = False
+    _chores_at: float = 0.0
+    _sweep_at: float = 0.0
+    _pause: float = field(default=0.1)
+
+    def run(self) -> None:
+        """Run until `stopping`. Survives the loss of the database and of the broker."""
+        while not self.stopping:
+            try:
+                self._start()
+                while not self.stopping:
+                    self.step(POLL_SECONDS)
+                    self._pause = 0.1
+            except psycopg.Error as error:
+                logger.warning("database away", handler="relay", action="wait", details=str(error)[:200])
+                store.drop_broken_connection()
+                time.sleep(self._pause)  # the database is away; there is no named moment to wait for
+                self._pause = min(2.0, self._pause * 2)
+
+    def _start(self) -> None:
+        log.adopt_cluster()
+        log.ensure_partitions()
+        consumers.ensure_rows()
+        psycopg.Cursor(store.connection_of_django()).execute(f"listen {CHANNEL}")
+        shelves.sweep()
+
+    def step(self, patience: float) -> None:
+        """Wait up to `patience` seconds for news, then do what is due."""
+        self._listen(patience)
+        now = time.monotonic()
+        if now >= self._sweep_at:
+            shelves.sweep()
+            taken = time.monotonic() - now
+            self._sweep_at = now + max(CHORES_SECONDS, SWEEP_SHARE * taken)
+        if now >= self._chores_at:
+            self._chores_at = now + CHORES_SECONDS
+            self.chores()
+        self.ring()
+
+    def chores(self) -> None:
+        """Wake what is parked and due; rescue what dead workers hold."""
+        while services.wake_parked():
+            pass
+        for worker in workers.stale(on=store.connection_of_django()):
+            workers.rescue(worker, started=None, seen=False)
+
+    def ring(self) -> int:
+        """Ring for the kinds that are due and whose queue has a free slot. Returns how many doorbells were sent."""
+        link = store.connection_of_django()
+        due = shelves.due_kinds()
+        waiting = consumers.waiting()
+        if not due and not waiting:
+            return 0
+        with psycopg.Cursor(link) as cur:
+            row = cur.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
+            if not (row and row[0]):
+                return 0
+            try:
+                return self._ring(due, waiting)
+            finally:
+                cur.execute("select pg_advisory_unlock(%s)", (LOCK,))
+
+    def _ring(self, due: list[DueKind], waiting: list[str]) -> int:
+        link = store.connection_of_django()
+        queues = doorbells.queues(on=link)
+        flying = doorbells.in_flight(on=link)
+        used: dict[str, int] = {}
+        for bells in flying.values():
+            used[bells.queue] = used.get(bells.queue, 0) + bells.unanswered + bells.answered
+        wanted: list[tuple[str, str, float, bool]] = []
+        for item in due:
+            kind = registry.find(item.kind)
+            queue = kind.queue if kind else _queue_of(item.kind, queues)
+            if queue is not None:
+                wanted.append((item.kind, queue, item.late, False))
+        wanted += [(f"events.{name}", consumers.QUEUE, 0.0, True) for name in waiting]
+        rung = 0
+        for kind_name, queue_name, late, single in wanted:
+            queue = queues.get(queue_name)
+            bells = flying.get(kind_name)
+            if queue is None or kind_name not in queue.kinds or used.get(queue_name, 0) >= queue.slots:
+                continue
+            if bells and not _more(bells, late, single=single):
+                continue
+            if self._send(kind_name, queue_name, link):
+                used[queue_name] = used.get(queue_name, 0) + 1
+                rung += 1
+        return rung
+
+    def _send(self, kind: str, queue: str, link: store.Connection) -> bool:
+        doorbell = doorbells.ring(kind, queue, on=link)
+        try:
+            self.app.send_task(kind, args=[str(doorbell)], queue=queue, ignore_result=True, retry=False)
+        except (BrokerError, OSError) as error:
+            doorbells.forget([doorbell], on=link)
+            logger.warning("broker away", handler="relay", action="ring", details=f"{kind}: {str(error)[:200]}")
+            return False
+        return True
+
+    def _listen(self, patience: float) -> None:
+        """Wait for notifications of filled shelves, and put the marks of those right."""
+        link = store.connection_of_django()
+        # Each generator holds the connection until it ends, so it ends before anything else is asked.
+        notices = list(link.notifies(timeout=patience, stop_after=1))
+        if not notices:
+            return
+        time.sleep(SETTLE_SECONDS)
+        notices += link.notifies(timeout=0)
+        filled: dict[int, bool] = {}
+        for notice in notices:
+            named = decode(notice.payload)
+            if named is None:
+                shelves.sweep()
+                return
+            for shelf, sweep in named.items():
+                filled[shelf] = sweep or filled.get(shelf, False)
+        late = [shelf for shelf, sweep in filled.items() if sweep]
+        prompt = [shelf for shelf, sweep in filled.items() if not sweep]
+        if late:
+            shelves.sweep(late)
+        if prompt:
+            shelves.lower(prompt)
+
+
+def _more(bells: InFlight, late: float, *, single: bool) -> bool:
+    """Whether to ring again for a kind that rings or runs already."""
+    if bells.unanswered or single:
+        return False
+    return late > BUSY_SECONDS
+
+
+def _queue_of(kind: str, queues: dict[str, Queue]) -> str | None:
+    """The queue of a kind that this process does not know but some live worker does."""
+    for queue in queues.values():
+        if kind in queue.kinds:
+            return queue.name
+    return None

@@ -1,0 +1,207 @@
+"""How a batch is run: claim → resolve → perform → judge → commit.
+
+`run_batch` reads as that line; each step is a function of this module or of the one it names. What happens beside it
+while a handler runs long (heartbeat, early flush, hand-back) is in `jobs/watch.py`.
+"""
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+
+from jobs import alarm, registry, slots
+from jobs.errors import JobsError, LostClaim
+from jobs.failures import bounded
+from jobs.judge import Finished, judge, released
+from jobs.outbox import Outbox
+from jobs.outcomes import Done
+from jobs.registry import Kind
+from jobs.run import Run
+from jobs.store import Claimed
+
+FLUSH_SECONDS = 0.05  # a finished outcome waits at most this long for its commit
+LOG_LINES = 1000
+LOG_LINE_BYTES = 1024
+
+
+@dataclass(slots=True)
+class Note:
+    """What a running attempt noted: log lines, progress, finished steps, and whether somebody asked to stop it."""
+
+    log: list[dict[str, Any]] = field(default_factory=list)
+    progress: dict[str, Any] | None = None
+    progress_kept: float = 0.0
+    steps: dict[str, Any] | None = None
+    cancelled: bool = False
+
+
+class Shift:
+    """One batch at work: what waits, what runs, what is finished. Shared with the watch thread, hence the lock."""
+
+    def __init__(self, kind: Kind[Any], claimed: Sequence[Claimed], outbox: Outbox, pen: slots.Pen) -> None:
+        self.kind = kind
+        self.outbox = outbox
+        self.pen = pen
+        self.waiting = deque(claimed)
+        self.running: dict[UUID, tuple[Claimed, float]] = {}
+        self.notes: dict[UUID, Note] = {}
+        self.announced: set[UUID] = set()
+
+    # -- the desk of the runs (jobs/run.py: Desk)
+
+    def step(self, run: Run[Any], name: str, work: Callable[[], Any]) -> Any:
+        """Return the remembered result of a step, or do its work and remember it durably."""
+        if self.kind.is_async:
+            return self._step_async(run, name, work)
+        steps = self._steps(run)
+        if name not in steps:
+            result = work()
+            self.outbox.keep(self.running[run.id][0], steps={name: result})
+            steps[name] = result
+        return steps[name]
+
+    async def _step_async(self, run: Run[Any], name: str, work: Callable[[], Any]) -> Any:
+        steps = self._steps(run)
+        if name not in steps:
+            result = work()
+            if inspect.isawaitable(result):
+                result = await result
+            self.outbox.keep(self.running[run.id][0], steps={name: result})
+            steps[name] = result
+        return steps[name]
+
+    def _steps(self, run: Run[Any]) -> dict[str, Any]:
+        job, _ = self.running[run.id]
+        note = self.notes.setdefault(run.id, Note())
+        if note.steps is None:
+            note.steps = orjson.loads(job.steps) if job.steps else {}
+        return note.steps
+
+    def progress(self, run: Run[Any], done: float, total: float, note: str) -> None:
+        """Note progress; the watch thread or the commit writes it, at most once a second."""
+        mine = self.notes.setdefault(run.id, Note())
+        mine.progress = {"done": done, "total": total, "note": bounded(note, 200)}
+        if time.monotonic() - mine.progress_kept >= 1.0:
+            mine.progress_kept = time.monotonic()
+            self.outbox.keep(self.running[run.id][0], progress=mine.progress)
+
+    def log(self, run: Run[Any], message: str, values: Mapping[str, Any]) -> None:
+        """Keep a line with the attempt; the oldest go first when there are too many."""
+        lines = self.notes.setdefault(run.id, Note()).log
+        lines.append({"at": round(time.time(), 3), "message": bounded(message, LOG_LINE_BYTES), **values})
+        if len(lines) > LOG_LINES:
+            del lines[: LOG_LINES // 10]
+
+    def cancelled(self, run: Run[Any]) -> bool:
+        """Whether somebody asked to stop the job."""
+        note = self.notes.get(run.id)
+        return note is not None and note.cancelled
+
+    # -- the steps of the batch
+
+    def next(self) -> Claimed | None:
+        """Take the next job off the pile; None when nothing is left or the worker shuts down."""
+        if slots.stopping():
+            self.hand_back("shutdown")
+        try:
+            job = self.waiting.popleft()
+        except IndexError:
+            return None
+        self.running[job.id] = (job, time.monotonic())
+        return job
+
+    def finish(self, job: Claimed, result: Any, error: BaseException | None) -> None:
+        """Judge a finished attempt and put the verdict into the outbox."""
+        _, began = self.running.pop(job.id)
+        note = self.notes.pop(job.id, None)
+        if isinstance(error, LostClaim):
+            return
+        finished = Finished(job, result, error, time.monotonic() - began)
+        if note is not None:
+            finished.log, finished.progress = note.log, note.progress
+        verdict = judge(self.kind, finished)
+        within = result.within if error is None and isinstance(result, Done) else None
+        if within is not None:
+            self.outbox.commit_within(verdict, within, self.kind, finished)
+        else:
+            self.outbox.put(verdict)
+
+    def hand_back(self, reason: str) -> int:
+        """Give back what has not started. Safe from any thread: each job is popped once."""
+        back = []
+        while self.waiting:
+            try:
+                back.append(self.waiting.pop())
+            except IndexError:
+                break
+        for job in reversed(back):
+            self.outbox.put(released(job, reason))
+        return len(back)
+
+
+def run_batch(shift: Shift) -> None:
+    """Run a claimed batch of a sync kind to its end, flushing finished outcomes every 50 ms."""
+    kind, outbox = shift.kind, shift.outbox
+    flushed = time.monotonic()
+    while (job := shift.next()) is not None:
+        result, error = _perform(shift, job)
+        shift.finish(job, result, error)
+        shift.pen.ended()
+        now = time.monotonic()
+        if now - flushed >= FLUSH_SECONDS or kind.retry.one_shot:
+            outbox.flush()
+            flushed = now
+    outbox.flush()
+
+
+def resolve(shift: Shift, job: Claimed) -> Run[Any]:
+    """From the claimed row to what the handler receives.
+
+    Raises:
+        BadPayload: the stored payload does not fit the model of this version of the code.
+    """
+    try:
+        payload = shift.kind.payload.model_validate_json(job.payload)
+    except ValidationError as error:
+        raise BadPayload(str(error)) from None
+    return Run(
+        id=job.id,
+        kind=shift.kind.name,
+        attempt=job.attempt,
+        payload=payload,
+        project_id=job.project_id,
+        metadata=orjson.loads(job.metadata) if job.metadata else {},
+        lane=job.lane,
+        desk=shift,
+    )
+
+
+class BadPayload(JobsError):
+    """The stored payload does not fit the kind's model."""
+
+    code = "bad_payload"
+
+
+def _perform(shift: Shift, job: Claimed) -> tuple[Any, BaseException | None]:
+    """Call the handler under its timeout. Whatever it raises is a value here; nothing of it leaves the batch."""
+    kind = shift.kind
+    deadline = time.monotonic() + (job.timeout or kind.timeout)
+    token = registry.current_project.set(job.project_id)
+    try:
+        run = resolve(shift, job)
+        shift.pen.started(job.id, job.claim_no, deadline)
+        alarm.start(deadline)
+        result = kind.handle(run)
+        alarm.end()
+    except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt and TimedOut are failed attempts too
+        alarm.end()
+        return None, error
+    finally:
+        registry.current_project.reset(token)
+    return result, None

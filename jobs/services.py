@@ -1,0 +1,286 @@
+"""What may be done with jobs: submit, cancel, retry, wake. Each owns its transaction or joins the caller's."""
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection, transaction
+from pydantic import BaseModel, ValidationError
+from uuid_utils.compat import uuid7
+
+from events import audit
+from jobs import extensions, registry, shelves, store
+from jobs.bell import bell
+from jobs.errors import InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
+from jobs.extensions import SubmitRequest
+from jobs.models import Job
+from jobs.registry import Kind
+from jobs.states import CANCELLABLE, REDRIVABLE, Status
+from jobs.store import NewJob
+
+LATE_COMMIT_SECONDS = 0.2  # jobs committed later than this may lie below their shelf's mark
+
+
+@dataclass(slots=True)
+class JobRequest:
+    """One job to be created. `payload` is a dictionary, or the kind's own model."""
+
+    kind: str
+    payload: Mapping[str, Any] | BaseModel
+    priority: int | None = None
+    due_at: dt.datetime | None = None
+    max_attempts: int | None = None
+    retry_delay: float | None = None
+    timeout: float | None = None
+    lane: str | None = None
+    confirm: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A job as it was created: enough to answer with, without reading it back."""
+
+    id: UUID
+    kind: str
+    created_at: dt.datetime
+    due_at: dt.datetime
+    existing: bool = False
+
+
+def submit(*, project_id: UUID, kind: str, payload: Mapping[str, Any] | BaseModel, **options: Any) -> UUID:
+    """Create one job in the caller's transaction and return its id. Options are those of `JobRequest`."""
+    request = JobRequest(kind=kind, payload=payload, **options)
+    return submit_many(project_id=project_id, requests=[request])[0].id
+
+
+def enqueue(
+    kind: Kind[Any], payload: Mapping[str, Any], *, project_id: UUID | None, options: Mapping[str, Any]
+) -> UUID:
+    """What `.enqueue` of a handler does."""
+    if project_id is None:
+        message = f"{kind.name}.enqueue() outside a handler wants project_id=."
+        raise InvalidOption(message, code="project_required", field="project_id")
+    return submit(project_id=project_id, kind=kind.name, payload=payload, **options)
+
+
+def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Submitted]:
+    """Create jobs with their `job.queued` events, all or none, in the caller's transaction.
+
+    The workers hear of them when that transaction commits.
+
+    Raises:
+        UnknownKind, InvalidPayload, InvalidOption: the first request that does not fit; nothing is created.
+        SubmitRefused: a gate (quota, suspension) refused.
+    """
+    rows = [prepare(project_id, request) for request in requests]
+    ask_gates(project_id, requests)
+    return insert(rows)
+
+
+def prepare(project_id: UUID, request: JobRequest) -> NewJob:
+    """Validate one request against its kind, without touching the database."""
+    kind = registry.get(request.kind)
+    payload = _payload(kind, request.payload)
+    extra = _options(kind, request)
+    return NewJob(
+        id=uuid7(),
+        project_id=project_id,
+        kind=kind.name,
+        priority=kind.priority if request.priority is None else request.priority,
+        due_at=request.due_at,
+        payload=payload,
+        metadata=_json(request.metadata) if request.metadata else None,
+        extra=_json(extra) if extra else None,
+    )
+
+
+def ask_gates(project_id: UUID, requests: Sequence[JobRequest]) -> None:
+    """Ask the registered gates whether this project may create these jobs."""
+    if not len(extensions.submit_gates):
+        return
+    counts: dict[str, int] = {}
+    for request in requests:
+        counts[request.kind] = counts.get(request.kind, 0) + 1
+    for _, gate in extensions.submit_gates:
+        for kind, count in counts.items():
+            refusal = gate(SubmitRequest(project_id, kind, count))
+            if refusal is not None:
+                raise SubmitRefused(refusal.message, code=refusal.code)
+
+
+def insert(rows: Sequence[NewJob]) -> list[Submitted]:
+    """Insert prepared jobs in the caller's transaction and ring the bell when it commits."""
+    began = time.monotonic()
+    keys = [(row.kind, row.project_id, row.priority, 0) for row in rows]
+    ids = shelves.ids(keys)
+    filled = [ids[key] for key in keys]
+    times = store.submit_many(rows, filled)
+
+    def ring() -> None:
+        bell.ring(set(filled), sweep=time.monotonic() - began > LATE_COMMIT_SECONDS or any(r.due_at for r in rows))
+
+    if connection.in_atomic_block:
+        transaction.on_commit(ring)
+    else:
+        ring()
+    return [Submitted(row.id, row.kind, *times[row.id]) for row in rows]
+
+
+def _payload(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
+    if isinstance(payload, BaseModel):
+        text = payload.model_dump_json()
+    else:
+        try:
+            kind.payload.model_validate(payload)
+        except ValidationError as error:
+            raise InvalidPayload(
+                f"The payload does not fit {kind.name}.",
+                errors=[dict(item) for item in error.errors(include_url=False, include_context=False)],
+            ) from None
+        text = _json(payload)
+    if "\\u0000" in text:
+        message = "A string of the payload contains a NUL character."
+        raise InvalidPayload(message, errors=[{"loc": (), "type": "nul_character", "msg": message}])
+    return text
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NAIVE_UTC).decode()
+    except TypeError as error:
+        message = f"Not a JSON value: {error}"
+        raise InvalidPayload(message, errors=[{"loc": (), "type": "not_json", "msg": message}]) from None
+
+
+def _options(kind: Kind[Any], request: JobRequest) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if request.priority is not None and not -100 <= request.priority <= 100:  # noqa: PLR2004 - the documented range
+        _refuse("priority", "priority wants -100 to 100.")
+    if request.due_at is not None and request.due_at.tzinfo is None:
+        _refuse("due_at", "due_at wants a time zone.")
+    if request.max_attempts is not None:
+        if not 1 <= request.max_attempts <= 100:  # noqa: PLR2004 - the documented range
+            _refuse("max_attempts", "max_attempts wants 1 to 100.")
+        if kind.retry.one_shot and request.max_attempts != 1:
+            _refuse("max_attempts", f"{kind.name} runs once at most.")
+        extra["max_attempts"] = request.max_attempts
+    if request.retry_delay is not None:
+        if not 0 <= request.retry_delay <= 86_400 * 30:
+            _refuse("retry_delay", "retry_delay wants 0 to 2592000 seconds.")
+        extra["retry_delay"] = request.retry_delay
+    if request.timeout is not None:
+        if not 0 < request.timeout <= 86_400:  # noqa: PLR2004 - the documented range
+            _refuse("timeout", "timeout wants more than 0 and at most 86400 seconds.")
+        extra["timeout"] = request.timeout
+    if request.lane is not None:
+        _refuse("lane", "Lanes are not available yet.", code="lane_not_available")
+    if request.confirm is not None:
+        code = "confirm_not_allowed" if kind.confirm != "optional" else "confirm_not_available"
+        _refuse("confirm", f"{kind.name} cannot be confirmed on request here.", code=code)
+    return extra
+
+
+def _refuse(field_name: str, message: str, *, code: str = "invalid_option") -> None:
+    raise InvalidOption(message, code=code, field=f"/{field_name}")
+
+
+# ---------------------------------------------------------------------------------------------- by hand
+
+
+def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> Job:
+    """Stop a job: at once where it waits, through its handler (`job.cancelled`) where it runs.
+
+    Cancelling a cancelled job changes nothing.
+
+    Raises:
+        JobNotFound: the project has no such job.
+        WrongStatus: it has ended otherwise.
+    """
+    with transaction.atomic():
+        job = _locked(project_id, job_id)
+        if job.status in CANCELLABLE:
+            data = _json({"reason": reason or "requested", "actor": actor})
+            store.move_many("cancel", [(job.id, job.project_id)], data=data)
+        elif job.status == Status.PROCESSING:
+            Job.objects.filter(id=job.id, project_id=project_id).update(cancel_requested=True)
+        elif job.status != Status.CANCELLED:
+            message = f"The job has ended as {job.status}."
+            raise WrongStatus(message, status=job.status)
+        _audit("job.cancel", job, actor, reason)
+    return _fresh(job)
+
+
+def retry(
+    *,
+    project_id: UUID,
+    job_id: UUID,
+    actor: str,
+    reason: str = "",
+    payload: Mapping[str, Any] | None = None,
+) -> Job:
+    """Queue an ended or blocked job once more, with its attempts counted anew; `payload` replaces the old one.
+
+    Raises:
+        JobNotFound: the project has no such job.
+        WrongStatus: it stands where there is nothing to retry.
+        InvalidPayload: the new payload does not fit the kind.
+    """
+    text = None
+    with transaction.atomic():
+        job = _locked(project_id, job_id)
+        if payload is not None:
+            text = _payload(registry.get(job.kind), payload)
+        verb = "resume" if job.status == Status.BLOCKED else "redrive"
+        if verb == "redrive" and job.status not in REDRIVABLE:
+            message = f"A job that is {job.status} cannot be retried."
+            raise WrongStatus(message, status=job.status)
+        data = _json({"reason": reason or "requested", "actor": actor})
+        moved = store.move_many(verb, [(job.id, job.project_id)], data=data, payload=text, fresh=True)
+        _audit("job.retry" if text is None else "job.edit_and_retry", job, actor, reason)
+        transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return _fresh(job)
+
+
+def wake_parked(limit: int = 512) -> int:
+    """Queue parked jobs whose time has come. Called by the relay; returns how many."""
+    with transaction.atomic():
+        due = list(
+            Job.objects.filter(status=Status.PARKED)
+            .extra(where=["due_at <= (select platform_now())"])
+            .select_for_update(skip_locked=True)
+            .values_list("id", "project_id")
+            .order_by("due_at")[:limit]
+        )
+        if not due:
+            return 0
+        moved = store.move_many("wake", due, data=_json({"reason": "time"}))
+        transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return len(moved)
+
+
+def _locked(project_id: UUID, job_id: UUID) -> Job:
+    job = Job.objects.select_for_update().filter(id=job_id, project_id=project_id).first()
+    if job is None:
+        raise JobNotFound(job_id=job_id)
+    return job
+
+
+def _fresh(job: Job) -> Job:
+    return Job.objects.get(id=job.id, project_id=job.project_id)
+
+
+def _audit(action: str, job: Job, actor: str, reason: str) -> None:
+    audit.record(
+        action=action,
+        actor=actor,
+        subject_type="job",
+        subject_id=job.id,
+        project_id=job.project_id,
+        reason=reason,
+        data={"kind": job.kind, "status": job.status},
+    )

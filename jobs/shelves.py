@@ -1,0 +1,100 @@
+"""Shelves: where something may be due. Their marks are hints for the claim; the sweep is the truth."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from django.db import transaction
+
+from jobs import store
+from jobs.store import Connection
+
+Key = tuple[str, UUID, int, int]
+"""kind, project, priority, cap."""
+
+_ids: dict[Key, int] = {}
+_kinds: dict[int, str] = {}
+
+
+@dataclass(slots=True)
+class DueKind:
+    """A kind with something due: its highest priority, and since when its oldest job is due (seconds)."""
+
+    kind: str
+    priority: int
+    late: float
+
+
+def ids(keys: Iterable[Key]) -> dict[Key, int]:
+    """Ids of shelves, made where they do not exist yet.
+
+    Known ids are remembered for good, but a shelf made inside a transaction only once that has committed.
+    """
+    wanted = set(keys)
+    found = {key: _ids[key] for key in wanted if key in _ids}
+    for key in sorted(wanted - found.keys()):  # in one order for all, so that two transactions cannot deadlock
+        found[key] = _find_or_make(key)
+        transaction.on_commit(lambda key=key, shelf=found[key]: _ids.__setitem__(key, shelf))  # type: ignore[misc]
+    return found
+
+
+def _find_or_make(key: Key) -> int:
+    find = "select id from jobs_shelf where kind = %s and project_id = %s and priority = %s and cap = %s"
+    with psycopg.Cursor(store.connection_of_django()) as cur:
+        while True:
+            row = cur.execute(find, key, prepare=True).fetchone()
+            if row is not None:
+                return int(row[0])
+            cur.execute(
+                "insert into jobs_shelf (kind, project_id, priority, cap, weight, paused, low_due_at)"
+                " values (%s, %s, %s, %s, 1, false, (select platform_now())) on conflict do nothing",
+                key,
+            )
+
+
+def forget() -> None:
+    """Forget the ids, as between tests that empty the tables."""
+    _ids.clear()
+    _kinds.clear()
+
+
+def of_kind(kind: str, shelves: Iterable[int]) -> list[int]:
+    """Which of these shelves belong to a kind."""
+    unknown = [shelf for shelf in shelves if shelf not in _kinds]
+    if unknown:
+        with psycopg.Cursor(store.connection_of_django()) as cur:
+            _kinds.update(cur.execute("select id, kind from jobs_shelf where id = any(%s)", (unknown,)).fetchall())
+    return [shelf for shelf in shelves if _kinds.get(shelf) == kind]
+
+
+def raise_marks(marks: Mapping[int, dt.datetime]) -> None:
+    """Raise the marks of shelves whose jobs due before these times have been claimed."""
+    with store.run("raise_mark", {"shelf_id": list(marks), "due_at": list(marks.values())}):
+        pass
+
+
+def sweep(only: Sequence[int] | None = None, *, on: Connection | None = None) -> int:
+    """Put the marks of all shelves, or of some, to the truth. Returns how many were wrong."""
+    with store.run("sweep", {"only": None if only is None else list(only)}, on) as cur:
+        return cur.rowcount
+
+
+def lower(shelves: Sequence[int], *, on: Connection | None = None) -> None:
+    """Make shelves that were just filled candidates of the next claim."""
+    with store.run("lower_mark", {"shelf_id": list(shelves)}, on):
+        pass
+
+
+def due_kinds(*, on: Connection | None = None) -> list[DueKind]:
+    """Kinds with something due, most urgent first."""
+    with store.run("due", {}, on) as cur:
+        return [DueKind(*row) for row in cur.fetchall()]
+
+
+def any_due(kinds: Sequence[str]) -> bool:
+    """Whether one of these kinds has something due."""
+    with store.run("any_due", {"kinds": list(kinds)}) as cur:
+        row = cur.fetchone()
+    return bool(row and row[0])

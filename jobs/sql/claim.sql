@@ -1,0 +1,60 @@
+-- claim: take up to %(batch)s due jobs of one kind, fairly from the shelves that may hold some.
+-- A shelf is read from its low-water mark by one index, so neither finished jobs nor dead rows behind the mark cost.
+-- A shelf named in %(hint)s was just filled: its mark may not know it yet, so it is read from one second back.
+with clock as materialized (
+    select platform_now() as now
+),
+candidate as materialized (
+    select s.id, s.project_id, least(s.low_due_at, clock.now - interval '1 second') as low, s.priority,
+           case when s.cap > 0 then least(s.cap, %(batch)s) else %(batch)s end as most,
+           case when s.cap > 0 then 1 else count(*) over (partition by s.priority) end as peers
+    from jobs_shelf s, clock
+    where s.kind = %(kind)s
+      and (s.cap > 0) = %(capped)s
+      and not s.paused
+      and (s.low_due_at <= clock.now or s.id = any(%(hint)s::int[]))
+    order by s.priority desc, random()
+    limit case when %(capped)s then 1 else 256 end
+),
+picked as materialized (
+    select due.tid, c.id as shelf_id
+    from candidate c
+    cross join lateral (
+        select j.ctid as tid
+        from jobs_job j
+        where j.shelf_id = c.id
+          and j.project_id = c.project_id
+          and j.status = 'queued'
+          and j.gate = 0
+          and j.due_at >= c.low
+          and j.due_at <= (select now from clock)
+        order by j.shelf_id, j.due_at, j.id
+        limit ceil(c.most::float8 / c.peers)::bigint
+        for update skip locked
+    ) due
+    limit %(batch)s
+),
+claimed as (
+    update jobs_job j
+    set status = 'processing',
+        claim_no = j.claim_no + 1,
+        attempt = j.attempt + 1,
+        claimed_by = %(worker)s,
+        started_at = (select now from clock),
+        seq = j.seq + %(announce)s::int,
+        position = case when %(announce)s::int = 1 then greatest(j.position, (select event_position())) else j.position end
+    from picked
+    where j.ctid = picked.tid
+      and j.status = 'queued'
+    returning j.id, j.project_id, j.claim_no, j.attempt, j.max_attempts, j.retry_delay, j.timeout, j.stage, j.lane,
+              j.shelf_id, j.due_at, j.payload, j.metadata, j.steps, j.seq, j.position, j.kind, j.cancel_requested
+),
+announced as (
+    insert into events_event (position, project_id, type, subject_id, seq, data)
+    select position, project_id, 'job.processing', id, seq, jsonb_build_object('kind', kind, 'attempt', attempt)
+    from claimed
+    where %(announce)s::int = 1
+)
+select id, project_id, kind, claim_no, attempt, max_attempts, retry_delay, timeout, stage, lane, shelf_id, due_at,
+       payload::text, metadata::text, steps::text, cancel_requested
+from claimed

@@ -1,0 +1,55 @@
+-- commit: end attempts with their outcomes, events and attempt rows, in one statement.
+-- The fence is (id, claim_no, status): rows of a lost claim do not match, change nothing and are not returned.
+-- `claim_no %% 1 = 0` is always true; it makes the planner expect one row, so that whatever the statistics say it
+-- fetches each job by its key and never hashes the table. `status || ''` keeps it off the partial indexes of status.
+with input as materialized (
+    select x.id, x.project_id, x.claim_no, x.status, x.event, x.data::jsonb as data, x.output::jsonb as output,
+           x.outcome, x.seconds, x.extra::jsonb as extra
+    from unnest(
+        %(id)b::uuid[], %(project_id)b::uuid[], %(claim_no)b::int[], %(status)b::text[], %(event)b::text[],
+        %(data)b::text[], %(output)b::text[], %(outcome)b::text[], %(seconds)b::float8[], %(extra)b::text[]
+    ) as x (id, project_id, claim_no, status, event, data, output, outcome, seconds, extra)
+    where x.claim_no %% 1 = 0
+),
+done as (
+    update jobs_job j
+    set status = case when j.cancel_requested and x.status in ('queued', 'parked', 'blocked')
+                      then 'cancelled' else x.status end,
+        stage = coalesce(x.extra ->> 'stage', j.stage),
+        seq = j.seq + 1,
+        position = greatest(j.position, (select event_position())),
+        attempt = coalesce((x.extra ->> 'attempt')::smallint, j.attempt),
+        shelf_id = coalesce((x.extra ->> 'shelf_id')::int, j.shelf_id),
+        due_at = coalesce((select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
+        finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled') or j.cancel_requested
+                           then (select platform_now()) end,
+        claimed_by = null,
+        quality = (x.extra ->> 'quality')::float8,
+        output = coalesce(x.output, j.output),
+        error = case when x.outcome is null then j.error else x.extra -> 'error' end,
+        progress = coalesce(x.extra -> 'progress', j.progress)
+    from input x
+    where j.id = x.id
+      and j.project_id = x.project_id
+      and j.claim_no = x.claim_no
+      and j.status || '' = 'processing'
+    returning j.id, j.project_id, j.seq, j.position, j.status, j.shelf_id, j.claim_no, j.stage as stage_after, x.data,
+              case when j.status = 'cancelled' then 'job.cancelled' else x.event end as event,
+              x.outcome, x.seconds, x.extra
+),
+attempt as (
+    insert into jobs_attempt (
+        job_id, project_id, started_at, ended_at, claim_no, worker_id, attempt, stage, outcome, error, log, metrics
+    )
+    select id, project_id, clock_timestamp() - seconds * interval '1 second', clock_timestamp(), claim_no, %(worker)s,
+           (data ->> 'attempt')::smallint, coalesce(extra ->> 'ended_stage', stage_after), outcome,
+           extra -> 'error', extra -> 'log', extra -> 'metrics'
+    from done
+    where outcome is not null
+),
+event as (
+    insert into events_event (position, project_id, type, subject_id, seq, data)
+    select position, project_id, event, id, seq, data
+    from done
+)
+select id, status, shelf_id from done

@@ -1,0 +1,28 @@
+-- move: take jobs that no worker owns from given statuses to another (cancel, resume, redrive, wake), with their events.
+with chosen as materialized (
+    select x.id, x.project_id, x.data::jsonb as data
+    from unnest(%(id)b::uuid[], %(project_id)b::uuid[], %(data)b::text[]) as x (id, project_id, data)
+),
+moved as (
+    update jobs_job j
+    set status = %(target)s,
+        seq = j.seq + 1,
+        position = greatest(j.position, (select event_position())),
+        due_at = case when %(target)s = 'queued' then (select platform_now()) else j.due_at end,
+        attempt = case when %(fresh)s then 0 else j.attempt end,
+        cancel_requested = false,
+        payload = coalesce(%(payload)s::jsonb, j.payload),
+        error = case when %(fresh)s then null else j.error end,
+        finished_at = case when %(ended)s then (select platform_now()) end
+    from chosen
+    where j.id = chosen.id
+      and j.project_id = chosen.project_id
+      and j.status = any(%(sources)s::text[])
+    returning j.id, j.project_id, j.seq, j.position, j.shelf_id, j.kind, chosen.data
+),
+event as (
+    insert into events_event (position, project_id, type, subject_id, seq, data)
+    select position, project_id, %(event)s, id, seq, jsonb_build_object('kind', kind) || data
+    from moved
+)
+select id, shelf_id from moved

@@ -1,0 +1,7 @@
+-- owned: what a worker still holds, a slice at a time, in the order of its claim.
+select j.id, j.project_id, j.kind, j.claim_no, j.attempt, j.max_attempts, j.retry_delay, j.stage, j.shelf_id, j.priority
+from jobs_job j
+where j.claimed_by = %(worker)s
+  and j.status = 'processing'
+order by j.due_at, j.id
+limit %(limit)s

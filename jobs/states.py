@@ -1,0 +1,97 @@
+"""The states of a job and the only ways between them.
+
+The CHECK of the table, the guards of the SQL, the drawing in docs/lifecycle.md and the tests come from here.
+`jobs/store.py` alone writes `status`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a job stands. Each line says who moves it on."""
+
+    QUEUED = "queued"  # waits for its due time: a worker's claim moves it on
+    PROCESSING = "processing"  # one worker owns the attempt: its commit, or a rescue, moves it on
+    PARKED = "parked"  # waits for a time or an event that its handler named
+    PENDING_APPROVAL = "pending_approval"  # done, but a person must approve
+    CONFIRMING = "confirming"  # done, its result is on its way to the chain
+    BLOCKED = "blocked"  # needs a person
+    PROCESSED = "processed"  # done (end)
+    CONFIRMED = "confirmed"  # done and final on chain (end)
+    FAILED = "failed"  # attempts exhausted: a dead letter (end, until redriven)
+    REJECTED = "rejected"  # refused for good (end)
+    CANCELLED = "cancelled"  # stopped on request (end)
+
+
+ENDED = frozenset({Status.PROCESSED, Status.CONFIRMED, Status.FAILED, Status.REJECTED, Status.CANCELLED})
+DEAD_LETTERS = frozenset({Status.FAILED, Status.REJECTED})
+CANCELLABLE = frozenset({Status.QUEUED, Status.PARKED, Status.BLOCKED, Status.PENDING_APPROVAL})
+REDRIVABLE = frozenset({Status.FAILED, Status.REJECTED, Status.CANCELLED})
+
+
+class Stage(StrEnum):
+    """The parts of a job's work that the engine itself knows; other apps may register more (jobs/extensions.py)."""
+
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One way from one status to another. `event` is what is appended to the log by the same statement."""
+
+    verb: str
+    source: Status | None  # None: the job does not exist yet
+    target: Status
+    event: str | None
+    cause: str
+
+
+_T, _S = Transition, Status
+
+TRANSITIONS: tuple[Transition, ...] = (
+    _T("submit", None, _S.QUEUED, "job.queued", "accepted"),
+    _T("claim", _S.QUEUED, _S.PROCESSING, None, "a worker claims it (job.processing follows if it runs long)"),
+    _T("finish", _S.PROCESSING, _S.PROCESSED, "job.processed", "the handler answered Done"),
+    _T("await_chain", _S.PROCESSING, _S.CONFIRMING, "job.processed", "Done, and its result goes on chain"),
+    _T("next_stage", _S.PROCESSING, _S.QUEUED, "job.processed", "Done, and another stage follows"),
+    _T("ask", _S.PROCESSING, _S.PENDING_APPROVAL, "job.processed", "Done, but its quality needs a person"),
+    _T("retry", _S.PROCESSING, _S.QUEUED, "job.retrying", "the attempt failed and the policy grants another"),
+    _T("release", _S.PROCESSING, _S.QUEUED, "job.released", "handed back unharmed: shutdown, slow neighbour, rescue"),
+    _T("park", _S.PROCESSING, _S.PARKED, "job.parked", "the handler answered Park"),
+    _T("block", _S.PROCESSING, _S.BLOCKED, "job.blocked", "the handler or its policy asks for a person"),
+    _T("fail", _S.PROCESSING, _S.FAILED, "job.failed", "attempts exhausted"),
+    _T("reject", _S.PROCESSING, _S.REJECTED, "job.rejected", "the handler answered Reject"),
+    _T("stop", _S.PROCESSING, _S.CANCELLED, "job.cancelled", "the handler answered Cancel"),
+    _T("wake", _S.PARKED, _S.QUEUED, "job.woken", "what it waited for has come"),
+    _T("resume", _S.BLOCKED, _S.QUEUED, "job.resumed", "a person let it go on"),
+    _T("cancel", _S.QUEUED, _S.CANCELLED, "job.cancelled", "stopped on request"),
+    _T("cancel", _S.PARKED, _S.CANCELLED, "job.cancelled", "stopped on request"),
+    _T("cancel", _S.BLOCKED, _S.CANCELLED, "job.cancelled", "stopped on request"),
+    _T("cancel", _S.PENDING_APPROVAL, _S.CANCELLED, "job.cancelled", "stopped on request"),
+    _T("approve", _S.PENDING_APPROVAL, _S.PROCESSED, "job.approved", "a person approved, nothing follows"),
+    _T("approve_next", _S.PENDING_APPROVAL, _S.QUEUED, "job.approved", "a person approved, another stage follows"),
+    _T("decline", _S.PENDING_APPROVAL, _S.REJECTED, "job.rejected", "a person declined, or the time ran out"),
+    _T("confirm", _S.CONFIRMING, _S.CONFIRMED, "job.confirmed", "canonical event at finality"),
+    _T("retract", _S.CONFIRMED, _S.CONFIRMING, "job.retracted", "a reorganisation deeper than finality"),
+    _T("redrive", _S.FAILED, _S.QUEUED, "job.redriven", "a person or a plan queued it once more"),
+    _T("redrive", _S.REJECTED, _S.QUEUED, "job.redriven", "by explicit choice"),
+    _T("redrive", _S.CANCELLED, _S.QUEUED, "job.redriven", "by explicit choice"),
+)
+
+
+def sources(verb: str) -> frozenset[Status]:
+    """The statuses from which a verb may start."""
+    found = frozenset(t.source for t in TRANSITIONS if t.verb == verb and t.source is not None)
+    if not found:
+        raise KeyError(verb)
+    return found
+
+
+def mermaid() -> str:
+    """The drawing of docs/lifecycle.md."""
+    lines = ["stateDiagram-v2"]
+    for t in TRANSITIONS:
+        lines.append(f"    {t.source.value if t.source else '[*]'} --> {t.target.value}: {t.verb}")
+    lines += [f"    {status.value} --> [*]" for status in Status if status in ENDED]
+    return "\n".join(lines)

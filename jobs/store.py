@@ -1,0 +1,265 @@
+"""The only door to the rows of the hot path, and the only writer of `jobs_job.status`.
+
+Every function takes many jobs; one is a batch of one. Statements are the named files of `jobs/sql/`, executed as
+really prepared statements on Django's own connection (so that they join the caller's transaction) or on one that
+the caller gives. Nothing here decides anything: outcomes come from `jobs/judge.py`.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+from jobs.states import ENDED, TRANSITIONS, Status, sources
+
+_SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(slots=True)
+class NewJob:
+    """A job to be inserted. `payload`, `metadata` and `extra` are JSON texts; `due_at` None means now."""
+
+    id: UUID
+    project_id: UUID
+    kind: str
+    priority: int
+    due_at: dt.datetime | None
+    payload: str
+    metadata: str | None = None
+    extra: str | None = None
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A job as its claim returned it. `payload`, `metadata` and `steps` are JSON texts."""
+
+    id: UUID
+    project_id: UUID
+    kind: str
+    claim_no: int
+    attempt: int
+    max_attempts: int | None
+    retry_delay: float | None
+    timeout: float | None
+    stage: str
+    lane: str | None
+    shelf_id: int
+    due_at: dt.datetime
+    payload: str
+    metadata: str | None
+    steps: str | None
+    cancel_requested: bool
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What becomes of one attempt. `event`, `data`, `output` and `extra` are written as they are (JSON texts).
+
+    `outcome` None: the attempt did not end, so no attempt row is written. Keys of `extra`: `delay` (seconds until
+    due), `stage`, `attempt` (the budget after this), `shelf_id`, `quality`, `error`, `log`, `metrics`, `progress`.
+    """
+
+    id: UUID
+    project_id: UUID
+    claim_no: int
+    status: Status
+    event: str
+    data: str
+    output: str | None = None
+    outcome: str | None = None
+    seconds: float = 0.0
+    extra: str | None = None
+
+
+@dataclass(slots=True)
+class Owned:
+    """A job that a worker still holds, as a rescue sees it."""
+
+    id: UUID
+    project_id: UUID
+    kind: str
+    claim_no: int
+    attempt: int
+    max_attempts: int | None
+    retry_delay: float | None
+    stage: str
+    shelf_id: int
+    priority: int
+
+
+def drop_broken_connection() -> None:
+    """Close Django's connection if the server has gone, so that the next statement opens a new one."""
+    if connection.connection is not None and connection.connection.closed and not connection.in_atomic_block:
+        connection.close()
+
+
+def connection_of_django() -> Connection:
+    """Django's own connection, opened if need be."""
+    raw: Connection | None = connection.connection
+    if raw is None or raw.closed:
+        drop_broken_connection()
+        connection.ensure_connection()
+        raw = connection.connection
+    return raw
+
+
+def run(name: str, params: Mapping[str, Any], on: Connection | None = None) -> psycopg.Cursor[Any]:
+    """Execute a named statement of `jobs/sql/`, prepared. `on`: a connection other than Django's."""
+    cur = psycopg.Cursor(on or connection_of_django())
+    cur.execute(_SQL[name], params, prepare=True)
+    return cur
+
+
+# ---------------------------------------------------------------------------------------------- the way of a job
+
+
+def submit_many(jobs: Sequence[NewJob], shelf_id: Sequence[int]) -> dict[UUID, tuple[dt.datetime, dt.datetime]]:
+    """Insert jobs on their shelves with their `job.queued` events, in the caller's transaction.
+
+    Returns created_at and due_at by id.
+    """
+    with run(
+        "submit",
+        {
+            "id": [job.id for job in jobs],
+            "project_id": [job.project_id for job in jobs],
+            "kind": [job.kind for job in jobs],
+            "shelf_id": list(shelf_id),
+            "priority": [job.priority for job in jobs],
+            "due_at": [job.due_at for job in jobs],
+            "payload": [job.payload for job in jobs],
+            "metadata": [job.metadata for job in jobs],
+            "extra": [job.extra for job in jobs],
+        },
+    ) as cur:
+        return {row[0]: (row[1], row[2]) for row in cur.fetchall()}
+
+
+def claim_many(
+    kind: str,
+    *,
+    batch: int,
+    worker: int,
+    announce: bool = False,
+    capped: bool = False,
+    hint: Sequence[int] = (),
+    on: Connection | None = None,
+) -> list[Claimed]:
+    """Take up to `batch` due jobs of a kind for a worker. `hint` names shelves that were just filled."""
+    params = {
+        "kind": kind,
+        "batch": batch,
+        "worker": worker,
+        "announce": int(announce),
+        "capped": capped,
+        "hint": list(hint),
+    }
+    with run("claim", params, on) as cur:
+        return [Claimed(*row) for row in cur.fetchall()]
+
+
+def commit_many(
+    verdicts: Sequence[Verdict], *, worker: int | None, on: Connection | None = None
+) -> dict[UUID, tuple[Status, int]]:
+    """End attempts. Returns status and shelf by id of those whose claim still held; the others changed nothing."""
+    with run(
+        "commit",
+        {
+            "id": [v.id for v in verdicts],
+            "project_id": [v.project_id for v in verdicts],
+            "claim_no": [v.claim_no for v in verdicts],
+            "status": [v.status for v in verdicts],
+            "event": [v.event for v in verdicts],
+            "data": [v.data for v in verdicts],
+            "output": [v.output for v in verdicts],
+            "outcome": [v.outcome for v in verdicts],
+            "seconds": [v.seconds for v in verdicts],
+            "extra": [v.extra for v in verdicts],
+            "worker": worker,
+        },
+        on,
+    ) as cur:
+        return {row[0]: (Status(row[1]), row[2]) for row in cur.fetchall()}
+
+
+def move_many(
+    verb: str,
+    jobs: Sequence[tuple[UUID, UUID]],
+    *,
+    data: str = "{}",
+    payload: str | None = None,
+    fresh: bool = False,
+    allowed: frozenset[Status] | None = None,
+) -> dict[UUID, int]:
+    """Move jobs that no worker owns by a verb of `TRANSITIONS`. `jobs` are pairs of id and project.
+
+    Returns the shelf by id of those that were moved; jobs that stand elsewhere than the verb allows are left alone.
+    `fresh` starts the count of attempts anew and forgets the error; `payload` (JSON text) replaces the payload.
+    """
+    from_ = sources(verb) if allowed is None else sources(verb) & allowed
+    targets = {t.target for t in TRANSITIONS if t.verb == verb}
+    events = {t.event for t in TRANSITIONS if t.verb == verb}
+    if len(targets) != 1 or len(events) != 1 or Status.PROCESSING in from_:
+        message = f"{verb!r} is not a move"
+        raise ValueError(message)
+    target = targets.pop()
+    with run(
+        "move",
+        {
+            "id": [job_id for job_id, _ in jobs],
+            "project_id": [project_id for _, project_id in jobs],
+            "data": [data] * len(jobs),
+            "target": target,
+            "sources": sorted(from_),
+            "fresh": fresh,
+            "payload": payload,
+            "ended": target in ENDED,
+            "event": events.pop(),
+        },
+    ) as cur:
+        return dict(cur.fetchall())
+
+
+# ---------------------------------------------------------------------------------------------- while it runs
+
+
+def announce_many(runs: Sequence[tuple[UUID, UUID, int]], *, on: Connection | None = None) -> None:
+    """Publish `job.processing` for running attempts: (id, project, claim_no)."""
+    with run(
+        "announce",
+        {
+            "id": [run[0] for run in runs],
+            "project_id": [run[1] for run in runs],
+            "claim_no": [run[2] for run in runs],
+        },
+        on,
+    ):
+        pass
+
+
+def note(
+    job_id: UUID,
+    project_id: UUID,
+    claim_no: int,
+    *,
+    progress: str | None = None,
+    steps: str | None = None,
+    on: Connection | None = None,
+) -> bool:
+    """Keep progress or a finished step (JSON texts) of a running attempt. False when the claim is lost."""
+    params = {"id": job_id, "project_id": project_id, "claim_no": claim_no, "progress": progress, "steps": steps}
+    with run("note", params, on) as cur:
+        return cur.rowcount == 1
+
+
+def owned(worker: int, limit: int = 512, *, on: Connection | None = None) -> list[Owned]:
+    """What a worker still holds, in the order of its claim."""
+    with run("owned", {"worker": worker, "limit": limit}, on) as cur:
+        return [Owned(*row) for row in cur.fetchall()]

@@ -1,0 +1,107 @@
+"""One Celery task per kind: the doorway of its doorbell, and nothing more. Also the worker processes' coming and going."""
+
+import os
+import socket
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery, signals
+from django.db import connections
+
+from events import consumers, log
+from jobs import alarm, parent, pump, registry, slots
+from jobs.watch import Watch
+
+logger = structlog.get_logger(__name__)
+
+_post: pump.Post | None = None
+_queues: list[str] = []
+
+
+def register(app: Celery) -> None:
+    """Make one task of each registered kind and of each consumer of the log, by their names."""
+    for kind in registry.kinds():
+        app.task(_doorway(kind.name), name=kind.name, bind=False, shared=False)
+    for subscription in consumers.SUBSCRIPTIONS.values():
+        app.task(_consume(subscription.name), name=subscription.kind, bind=False, shared=False)
+
+
+def _doorway(kind: str) -> Any:
+    def ring(doorbell: str | None = None) -> dict[str, Any]:
+        return pump.answer(post(), kind, _uuid(doorbell))
+
+    ring.__name__ = kind.replace(".", "_")
+    return ring
+
+
+def _consume(name: str) -> Any:
+    def read(doorbell: str | None = None) -> dict[str, Any]:
+        return pump.consume(post(), name, _uuid(doorbell))
+
+    read.__name__ = name
+    return read
+
+
+def post() -> pump.Post:
+    """What this worker process works with.
+
+    Raises:
+        RuntimeError: outside a worker process.
+    """
+    if _post is None:
+        message = "Jobs run in the child processes of a Celery worker (prefork pool) only."
+        raise RuntimeError(message)
+    return _post
+
+
+def _uuid(text: str | None) -> UUID | None:
+    # A message is only a doorbell: one that was forged or garbled still rings, and says nothing else.
+    try:
+        return UUID(text) if text else None
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
+# ---------------------------------------------------------------------------------------------- worker processes
+
+
+@signals.celeryd_after_setup.connect
+def _note_queues(sender: str, instance: Any, **_: Any) -> None:
+    _queues[:] = sorted(instance.app.amqp.queues.consume_from)
+
+
+@signals.worker_init.connect
+def _parent_starts(**_: Any) -> None:
+    slots.make()
+
+
+@signals.worker_ready.connect
+def _parent_ready(**_: Any) -> None:
+    parent.watch_children()
+
+
+@signals.worker_shutting_down.connect
+def _parent_stops(**_: Any) -> None:
+    slots.stop()
+
+
+@signals.worker_process_init.connect
+def _child_starts(**_: Any) -> None:
+    global _post  # noqa: PLW0603 - one post per process
+    connections.close_all()  # nothing that the parent opened may be shared
+    log.adopt_cluster()
+    alarm.install()
+    name = f"{os.environ.get('JOBPLATFORM_WORKER', 'worker')}@{socket.gethostname()}"
+    served = [kind.name for kind in registry.kinds() if kind.queue in _queues]
+    served += [sub.kind for sub in consumers.SUBSCRIPTIONS.values() if consumers.QUEUE in _queues]
+    watch = Watch(name, list(_queues), served)
+    _post = pump.Post(watch, slots.take(watch.worker, os.getpid()))
+    watch.start()
+
+
+@signals.worker_process_shutdown.connect
+def _child_stops(**_: Any) -> None:
+    if _post is not None:
+        _post.watch.stop()
+        _post.pen.release()

@@ -1,0 +1,147 @@
+"""Worker processes as the database knows them: announced, alive, dead; and the rescue of what a dead one held."""
+
+import os
+import socket
+from collections.abc import Sequence
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from jobs import registry, shelves, store
+from jobs.bell import bell
+from jobs.judge import died, released
+from jobs.store import Connection, Owned, Verdict
+
+logger = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 3.0
+STALE_SECONDS = 12.0  # a worker not heard of for so long is dead: its jobs come back within 30 s of its death
+RESCUE_SLICE = 512
+
+
+def announce(name: str, queues: Sequence[str], kinds: Sequence[str], *, on: Connection) -> int:
+    """Enter this process as a live worker of its queues and kinds. Returns its id."""
+    row = on.execute(
+        "insert into jobs_worker (name, host, pid, parent_pid, queues, kinds, started_at, heartbeat_at)"
+        " values (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp()) returning id",
+        (name, socket.gethostname(), os.getpid(), os.getppid(), list(queues), list(kinds)),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - INSERT ... RETURNING returns a row
+    return int(row[0])
+
+
+def beat(worker: int, *, on: Connection) -> bool:
+    """Say that a worker lives. False when it was declared dead meanwhile: it must not go on under this id."""
+    return (
+        on.execute(
+            "update jobs_worker set heartbeat_at = clock_timestamp() where id = %s and stopped_at is null", (worker,)
+        ).rowcount
+        == 1
+    )
+
+
+def leave(worker: int, *, on: Connection) -> None:
+    """Sign off in order."""
+    on.execute("update jobs_worker set stopped_at = clock_timestamp() where id = %s", (worker,))
+    on.execute("delete from jobs_doorbell where answered_by = %s", (worker,))
+
+
+def stale(*, on: Connection) -> list[int]:
+    """Workers that are dead by their heartbeat."""
+    rows = on.execute(
+        "select id from jobs_worker where stopped_at is null"
+        " and heartbeat_at < clock_timestamp() - %s * interval '1 second' order by id",
+        (STALE_SECONDS,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def cancel_requests(worker: int, *, on: Connection) -> set[UUID]:
+    """Jobs of this worker that somebody asked to stop."""
+    rows = on.execute(
+        "select id from jobs_job where claimed_by = %s and status = 'processing' and cancel_requested", (worker,)
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def rescue(
+    worker: int,
+    *,
+    started: tuple[UUID, int] | None,
+    seen: bool,
+    reason: str = "worker_died",
+    on: Connection | None = None,
+) -> int:
+    """Take back what a dead worker held. Returns how many jobs.
+
+    `seen`: its slot was read. Then `started` (job, claim_no) is the one job that ran: it alone is charged and comes
+    back alone; the others come back free. Not seen: the batch comes back in halves, until the job that kills is
+    alone; only a job that was alone is charged. All of it is fenced: what the worker still committed, stands.
+    """
+    taken = 0
+    while True:
+        jobs = store.owned(worker, RESCUE_SLICE, on=on)
+        if not jobs:
+            break
+        verdicts = _seen(jobs, started, reason) if seen else _halves(jobs, reason)
+        done = store.commit_many(verdicts, worker=worker, on=on)
+        bell.ring({shelf for _, shelf in done.values()}, sweep=True)
+        taken += len(done)
+        if not done:  # all of them were committed by the worker between our two statements
+            break
+    link = on or store.connection_of_django()
+    psycopg.Cursor(link).execute(
+        "update jobs_worker set stopped_at = clock_timestamp() where id = %s and stopped_at is null", (worker,)
+    )
+    psycopg.Cursor(link).execute("delete from jobs_doorbell where answered_by = %s", (worker,))
+    if taken:
+        logger.warning("jobs rescued", handler="rescue", action=reason, details=f"{taken} of worker {worker}")
+    return taken
+
+
+def _seen(jobs: Sequence[Owned], started: tuple[UUID, int] | None, reason: str) -> list[Verdict]:
+    verdicts = []
+    for job in jobs:
+        if started == (job.id, job.claim_no):
+            verdicts.append(died(registry.find(job.kind), job, reason, shelf_id=_shelf(job, 1)))
+        else:
+            verdicts.append(released(job, "rescued"))
+    return verdicts
+
+
+def _halves(jobs: Sequence[Owned], reason: str) -> list[Verdict]:
+    by_kind: dict[str, list[Owned]] = {}
+    for job in jobs:
+        by_kind.setdefault(job.kind, []).append(job)
+    verdicts = []
+    for kind_name, batch in by_kind.items():
+        kind = registry.find(kind_name)
+        one_shot = kind is not None and kind.retry.one_shot
+        if len(batch) == 1 or one_shot:
+            verdicts += [died(kind, job, reason, shelf_id=_shelf(job, 1)) for job in batch]
+            continue
+        cap = 1 << ((len(batch) // 2).bit_length() - 1)
+        verdicts += [released(job, "rescued", shelf_id=_shelf(job, cap)) for job in batch]
+    return verdicts
+
+
+def _shelf(job: Owned, cap: int) -> int:
+    key = (job.kind, job.project_id, job.priority, cap)
+    return shelves.ids([key])[key]
+
+
+def rescue_own(worker: int, started: set[UUID]) -> int:
+    """Take back what this process still holds from a pump that broke off; what had started is charged."""
+    jobs = store.owned(worker)
+    if not jobs:
+        return 0
+    verdicts = [
+        died(registry.find(job.kind), job, "broken_off", shelf_id=job.shelf_id)
+        if job.id in started
+        else released(job, "broken_off")
+        for job in jobs
+    ]
+    done = store.commit_many(verdicts, worker=worker)
+    bell.ring({shelf for _, shelf in done.values()}, sweep=True)
+    return len(done)

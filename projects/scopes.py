@@ -1,0 +1,29 @@
+"""What an API key may do: the one table of scopes, `<noun>:<read|write>`. A view names the scope that each method needs."""
+
+from collections.abc import Iterable
+
+from projects.errors import UnknownScope
+
+SCOPES = {
+    "jobs:read": "See jobs, their events and attempts, and the kinds.",
+    "jobs:write": "Create, cancel and retry jobs.",
+    "messages:read": "See messages and download their originals.",
+    "messages:write": "Hand in messages.",
+    "events:read": "Read the log of events.",
+    "projects:read": "See the project.",
+    "projects:write": "Create further projects, each with a first key of its own.",
+    "keys:read": "See the API keys of the project, without their secrets.",
+    "keys:write": "Issue and revoke API keys of the project.",
+}
+
+ALL = frozenset(SCOPES)
+READING = frozenset(scope for scope in SCOPES if scope.endswith(":read"))
+
+
+def known(scopes: Iterable[str]) -> list[str]:
+    """The scopes in order and each once. Raises `UnknownScope`."""
+    asked = sorted(set(scopes))
+    for scope in asked:
+        if scope not in ALL:
+            raise UnknownScope(scope=scope)
+    return asked

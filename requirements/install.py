@@ -1,0 +1,107 @@
+"""Bring the virtual environment up to the lock files: `python3 requirements/install.py base|dev`.
+
+Runs on any Python from 3.11 with the standard library alone. A second run does nothing until a lock file changes, and
+two runs at once wait for one another. `dev` includes `base`; once installed it stays, so `base` never takes it away.
+VENV names another place for the environment than `.venv`.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+OLDEST, NEWEST = (3, 11), (3, 14)
+LEVELS = {"base": ("base",), "dev": ("base", "dev")}  # which lock files an installation depends on
+STAMP = ".installed"  # level and digest of what the environment holds
+
+
+def digest(level: str) -> str:
+    """Return what must change for an installation of `level` to be out of date."""
+    content = hashlib.sha256(repr(sys.version_info[:2]).encode())
+    for name in ("uv", *LEVELS[level]):
+        content.update((HERE / f"{name}.txt").read_bytes())
+    return f"{level} {content.hexdigest()}"
+
+
+def is_current(venv: Path, level: str) -> bool:
+    """Say whether the environment holds `level`, or `dev`, as the lock files have it now."""
+    stamp = venv / STAMP
+    return (venv / "bin" / "python").exists() and stamp.exists() and stamp.read_text() in {digest(level), digest("dev")}
+
+
+def run(*command: object) -> None:
+    """Run a command quietly; ends this program with the command's own words when it fails."""
+    env = dict(os.environ)
+    if not os.access(Path.home(), os.W_OK):
+        env["UV_CACHE_DIR"] = str(Path(str(command[0])).parent.parent / ".uv-cache")
+    done = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr}\nFailed: {' '.join(map(str, command))}")
+
+
+def make_environment(venv: Path) -> None:
+    """Make an environment with uv in it; an earlier one that does not run on this Python is replaced."""
+    for entry in venv.iterdir():
+        if entry.name == ".lock":
+            continue
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    run(sys.executable, "-m", "venv", venv)
+    pip = (venv / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input")
+    run(*pip, "install", "--require-hashes", "-r", HERE / "uv.txt")
+
+
+def runs_here(venv: Path) -> bool:
+    """Say whether the environment has uv and runs on the Python that runs this program."""
+    program = "import sys; print(sys.version_info[:2])"
+    try:
+        done = subprocess.run([venv / "bin" / "python", "-c", program], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.stdout.strip() == repr(sys.version_info[:2]) and (venv / "bin" / "uv").exists()
+
+
+def install(venv: Path, level: str) -> None:
+    """Install what `level` locks, with every hash checked; the caller holds the lock of the environment."""
+    stamp = venv / STAMP
+    if stamp.exists() and stamp.read_text().startswith("dev "):
+        level = "dev"
+    print(f"Installing requirements/{level}.txt into {venv} ...", file=sys.stderr, flush=True)
+    begun = time.monotonic()
+    stamp.unlink(missing_ok=True)
+    if not runs_here(venv):
+        make_environment(venv)
+    uv, python = venv / "bin" / "uv", venv / "bin" / "python"
+    run(uv, "pip", "sync", "--python", python, "--require-hashes", "--compile-bytecode", HERE / f"{level}.txt")
+    stamp.write_text(digest(level))
+    print(f"Installed in {time.monotonic() - begun:.0f} s.", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Install the level named on the command line, once for all who ask at the same time."""
+    level = sys.argv[1]
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        sys.exit(f"Python {sys.version.split()[0]} is not supported: 3.11 to 3.14 are. Set PYTHON=python3.11, say.")
+    venv = Path(os.environ.get("VENV") or HERE.parent / ".venv").absolute()
+    if is_current(venv, level):
+        return
+    try:
+        venv.mkdir(parents=True, exist_ok=True)
+        lock = (venv / ".lock").open("w")
+    except OSError as error:
+        sys.exit(
+            f"Cannot write to {venv} ({error.strerror}). If this checkout belongs to someone else, make your own clone, "
+            "or give places of yours: make ... VENV=$HOME/jobplatform-venv DATA=$HOME/jobplatform-data"
+        )
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_current(venv, level):
+            install(venv, level)
+
+
+if __name__ == "__main__":
+    main()

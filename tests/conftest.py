@@ -1,0 +1,30 @@
+"""Fixtures that every test may ask for. The servers of the session itself come from tests/embedded_plugin.py."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobplatform.embedded import Embedded, EmbeddedError
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A new data directory with a short path; what servers keep of it, inside and outside, is deleted afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="jp-")).resolve()
+    directory.chmod(0o711)  # as a new data directory of root would be
+    yield directory
+    try:
+        Embedded(directory).destroy()
+    except EmbeddedError as error:
+        pytest.fail(f"Still in use after the test: {error}")
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def scratch_servers(data_dir: Path) -> Iterator[Embedded]:
+    """Servers of this test alone, as durable as in production: it may stop, kill or starve them."""
+    with Embedded(data_dir) as embedded:
+        yield embedded
