@@ -44,6 +44,9 @@ _TABLE = (
     EventType("job.redriven", ("status", "metrics"), "An ended job was queued once more.", ("kind", "reason")),
     EventType("job.refused", ("status", "metrics"), "The creation of a job was refused.", ("kind", "code", "count")),
     EventType(
+        "schedule.paused", ("status", "alarms"), "A schedule cannot fire and was paused.", ("schedule", "reason")
+    ),
+    EventType(
         "deadletters.threshold_exceeded",
         ("metrics", "alarms"),
         "More dead letters of one kind than its threshold within the window.",

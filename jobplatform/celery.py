@@ -1,10 +1,14 @@
 """The Celery application: how doorbells travel. Kinds become tasks in `jobs/tasks.py`."""
 
 import os
+import sys
+from typing import Any
 
 import django
-from celery import Celery
+from celery import Celery, signals
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 
@@ -15,6 +19,18 @@ app.conf.update(settings.CELERY)
 
 django.setup()
 
-from jobs import tasks  # noqa: E402 - models are ready only now
+from jobplatform.checks import refuse_bad_boot  # noqa: E402 - models are ready only now
+from jobs import tasks  # noqa: E402
 
 tasks.register(app)
+
+
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def _boot(**_: Any) -> None:  # noqa: ANN401 - Celery's signal
+    try:
+        refuse_bad_boot()
+    except ImproperlyConfigured as refusal:
+        sys.exit(f"{refusal}")
+    finally:
+        connections.close_all()  # the children must not inherit a connection

@@ -102,6 +102,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_celery_beat",
+    "jobplatform",
     "events",
     "jobs",
     "projects",
@@ -212,7 +213,7 @@ CELERY = {
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    "beat_scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+    "beat_scheduler": "jobs.beat:JobScheduler",
     "timezone": "UTC",
     "enable_utc": True,
 }

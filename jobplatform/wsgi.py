@@ -7,3 +7,9 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 
 application = get_wsgi_application()
+
+from events import log  # noqa: E402 - models are ready only now
+from jobplatform.checks import refuse_bad_boot  # noqa: E402
+
+refuse_bad_boot()
+log.adopt_cluster()

@@ -13,8 +13,8 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Load the handlers from outside the repository, bind `.enqueue`, and register the system checks."""
-        from jobs import checks, services  # noqa: F401 - models are ready only now
+        """Bind `.enqueue`, and load the engine's own handlers and those from outside the repository."""
+        from jobs import handlers, services  # noqa: F401 - models are ready only now
 
         registry.bind(services.enqueue)
         for module in settings.JOBPLATFORM_HANDLERS:

@@ -1,6 +1,7 @@
 """What may be done with jobs: submit, cancel, retry, wake. Each owns its transaction or joins the caller's."""
 
 import datetime as dt
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,9 +78,37 @@ def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Sub
         UnknownKind, InvalidPayload, InvalidOption: the first request that does not fit; nothing is created.
         SubmitRefused: a gate (quota, suspension) refused.
     """
+    if any(registry.get(request.kind).unique for request in requests):
+        with transaction.atomic():
+            return [_submit_by_kind(project_id, request) for request in requests]
     rows = [prepare(project_id, request) for request in requests]
     ask_gates(project_id, requests)
     return insert(rows)
+
+
+def _submit_by_kind(project_id: UUID, request: JobRequest) -> Submitted:
+    kind = registry.get(request.kind)
+    if kind.unique is None:
+        return submit_many(project_id=project_id, requests=[request])[0]
+    payload = orjson.loads(_payload(kind, request.payload))
+    chosen = {name: payload.get(name) for name in kind.unique.by} if kind.unique.by else payload
+    digest = hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return submit_unique(project_id=project_id, request=request, key=digest, seconds=kind.unique.seconds)
+
+
+def submit_unique(*, project_id: UUID, request: JobRequest, key: str, seconds: float | None) -> Submitted:
+    """Create a job unless another holds the key; then return that one, with `existing` set.
+
+    `seconds`: how long the key is taken; None: until the job has ended.
+    """
+    row = prepare(project_id, request)
+    ask_gates(project_id, [request])
+    with transaction.atomic():
+        holder = store.take_key(project_id, row.kind, key, row.id, seconds)
+        if holder == row.id:
+            return insert([row])[0]
+    job = Job.objects.only("id", "kind", "created_at", "due_at").get(id=holder, project_id=project_id)
+    return Submitted(job.id, job.kind, job.created_at, job.due_at, existing=True)
 
 
 def prepare(project_id: UUID, request: JobRequest) -> NewJob:

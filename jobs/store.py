@@ -263,3 +263,18 @@ def owned(worker: int, limit: int = 512, *, on: Connection | None = None) -> lis
     """What a worker still holds, in the order of its claim."""
     with run("owned", {"worker": worker, "limit": limit}, on) as cur:
         return [Owned(*row) for row in cur.fetchall()]
+
+
+def take_key(project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None) -> UUID:
+    """Take a unique key for a job about to be inserted by the same transaction. Returns the job that holds it."""
+    params = {"project_id": project_id, "kind": kind, "key": key, "job_id": job_id, "seconds": seconds}
+    while True:
+        with run("take_key", params) as cur:
+            row = cur.fetchone()
+        if row is not None:
+            return job_id
+        with run("key_holder", params) as cur:
+            row = cur.fetchone()
+        if row is not None:  # else: whoever held it rolled back between our two statements
+            holder: UUID = row[0]
+            return holder

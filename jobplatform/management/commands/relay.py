@@ -8,6 +8,7 @@ from celery import Celery
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from jobplatform.checks import refuse_bad_boot
 from jobs.relay import Relay
 
 
@@ -18,6 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Run the loop."""
+        refuse_bad_boot()
         app = Celery("relay", fixups=[], set_as_current=False)
         app.conf.update(settings.CELERY)
         relay = Relay(app)

@@ -1,0 +1,110 @@
+"""What `manage.py check` and the start of every process refuse, in one sentence each."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from jobs import schedule
+
+SHORTEST_SECRET = 32
+REDIS_SCHEMES = {"redis", "rediss", "redis+socket"}
+
+
+@register("platform")
+def check_platform(**_: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+    """All that can be said without asking a server, and for `manage.py check` itself what the servers say."""
+    found: list[CheckMessage] = [*_settings(), *_schedules()]
+    if sys.argv[1:2] == ["check"]:
+        found += [*_database(), *_broker()]
+    return found
+
+
+def refuse_bad_boot() -> None:
+    """Called by every process before it serves.
+
+    Raises:
+        ImproperlyConfigured: with the first sentence that a check has to say.
+    """
+    for message in (*_settings(), *_schedules(), *_database(), *_broker()):
+        if message.is_serious():
+            raise ImproperlyConfigured(message.msg)
+
+
+def _settings() -> Iterator[CheckMessage]:
+    if settings.PROFILE != "production":
+        return
+    if settings.DEBUG:
+        yield Error("DEBUG must be off in production.", id="platform.E001")
+    if len(settings.SECRET_KEY) < SHORTEST_SECRET or settings.SECRET_KEY.startswith("django-insecure"):
+        yield Error(
+            f"SECRET_KEY must be set to a secret of at least {SHORTEST_SECRET} characters in production.",
+            id="platform.E002",
+        )
+    if not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS:
+        yield Error("ALLOWED_HOSTS must name the host names of the API in production.", id="platform.E003")
+
+
+def _schedules() -> Iterator[CheckMessage]:
+    for name, kind in schedule.unknown_kinds():
+        yield Error(
+            f"The shipped schedule {name!r} names the kind {kind!r}, which no handler registers.", id="platform.E004"
+        )
+
+
+def _database() -> Iterator[CheckMessage]:
+    try:
+        with connection.cursor() as cur:
+            cur.execute("select current_setting('fsync'), current_setting('full_page_writes')")
+            durable = cur.fetchone() == ("on", "on")
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, psycopg.Error) as error:
+        yield Error(f"The database cannot be reached: {str(error).splitlines()[0]}", id="platform.E005")
+        return
+    if not durable and settings.PROFILE != "test":
+        yield Error(
+            "Postgres runs with fsync or full_page_writes off: accepted jobs could be lost.", id="platform.E006"
+        )
+    if missing:
+        first = missing[0][0]
+        yield Error(
+            f"{len(missing)} migrations are not applied, first {first.app_label}.{first.name}: run manage.py migrate.",
+            id="platform.E007",
+        )
+
+
+def _broker() -> Iterator[CheckMessage]:
+    url = settings.BROKER_URL
+    if not url:
+        yield Error("BROKER_URL is not set.", id="platform.E008")
+        return
+    if urlsplit(url).scheme not in REDIS_SCHEMES:
+        return
+    try:
+        with redis.Redis.from_url(
+            url.replace("redis+socket://", "unix://"), socket_timeout=5, socket_connect_timeout=5
+        ) as client:
+            answer = client.config_get("maxmemory-policy")
+    except redis.ResponseError:
+        yield Warning("Redis does not tell its eviction policy; it must be noeviction.", id="platform.W001")
+        return
+    except redis.RedisError as error:
+        # The platform accepts jobs without its broker; workers and relay wait for it.
+        yield Warning(f"Redis cannot be reached: {error}", id="platform.W002")
+        return
+    policy = answer.get("maxmemory-policy", "noeviction") if isinstance(answer, dict) else "noeviction"
+    if policy != "noeviction":
+        yield Error(
+            f"Redis evicts keys ({policy}): set maxmemory-policy to noeviction, or it deletes queues.",
+            id="platform.E009",
+        )

@@ -1,0 +1,69 @@
+"""Schedules that ship with the platform, and how their rows come to exist.
+
+People edit the rows (django-celery-beat, in the admin); beat fires them (`jobs/beat.py`). Each app of the platform
+lists its own in `<app>/schedule.py: SCHEDULES`.
+"""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobs import registry
+
+PLATFORM = UUID(int=0)
+"""The project of the platform's own jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """One shipped schedule: a job of `kind` every so many seconds."""
+
+    name: str
+    kind: str
+    seconds: int
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+
+SCHEDULES = (
+    Scheduled("rotate the log", "log.rotate", 6 * 3600, description="Makes the coming day partitions, drops old ones."),
+    Scheduled("tidy up", "engine.tidy", 3600, description="Removes expired keys, stored responses and old workers."),
+)
+
+
+def shipped() -> Iterator[Scheduled]:
+    """What every installed app ships."""
+    for config in apps.get_app_configs():
+        name = f"{config.name}.schedule"
+        if config.module is not None and importlib.util.find_spec(name):
+            yield from getattr(importlib.import_module(name), "SCHEDULES", ())
+
+
+def unknown_kinds() -> list[tuple[str, str]]:
+    """Shipped schedules whose kind no handler registers: (schedule, kind)."""
+    return [(item.name, item.kind) for item in shipped() if registry.find(item.kind) is None]
+
+
+def ensure_rows() -> int:
+    """Make the rows of shipped schedules that do not exist yet; what people edited stays. Returns how many."""
+    made = 0
+    for item in shipped():
+        every, _ = IntervalSchedule.objects.get_or_create(every=item.seconds, period=IntervalSchedule.SECONDS)
+        _, new = PeriodicTask.objects.get_or_create(
+            name=item.name,
+            defaults={
+                "task": item.kind,
+                "interval": every,
+                "kwargs": json.dumps(dict(item.payload)),
+                "description": item.description,
+            },
+        )
+        made += new
+    return made
