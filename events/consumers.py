@@ -30,6 +30,7 @@ class Subscription:
 
     @property
     def kind(self) -> str:
+        """Name of its Celery task."""
         return f"events.{self.name}"
 
 

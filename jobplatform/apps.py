@@ -9,4 +9,4 @@ class PlatformConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from jobplatform import checks  # noqa: F401, PLC0415 - registers what it defines
+        from jobplatform import checks  # noqa: F401 - registers what it defines

@@ -27,7 +27,7 @@ tasks.register(app)
 
 @signals.celeryd_init.connect
 @signals.beat_init.connect
-def _boot(**_: Any) -> None:  # noqa: ANN401 - Celery's signal
+def _boot(**_: Any) -> None:
     try:
         refuse_bad_boot()
     except ImproperlyConfigured as refusal:

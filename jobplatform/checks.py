@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import psycopg
 import redis
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -21,7 +22,7 @@ REDIS_SCHEMES = {"redis", "rediss", "redis+socket"}
 
 
 @register("platform")
-def check_platform(**_: Any) -> list[CheckMessage]:  # noqa: ANN401 - Django's signature
+def check_platform(**_: Any) -> list[CheckMessage]:
     """All that can be said without asking a server, and for `manage.py check` itself what the servers say."""
     found: list[CheckMessage] = [*_settings(), *_schedules()]
     if sys.argv[1:2] == ["check"]:
@@ -96,11 +97,11 @@ def _broker() -> Iterator[CheckMessage]:
         ) as client:
             answer = client.config_get("maxmemory-policy")
     except redis.ResponseError:
-        yield Warning("Redis does not tell its eviction policy; it must be noeviction.", id="platform.W001")
+        yield checks.Warning("Redis does not tell its eviction policy; it must be noeviction.", id="platform.W001")
         return
     except redis.RedisError as error:
         # The platform accepts jobs without its broker; workers and relay wait for it.
-        yield Warning(f"Redis cannot be reached: {error}", id="platform.W002")
+        yield checks.Warning(f"Redis cannot be reached: {error}", id="platform.W002")
         return
     policy = answer.get("maxmemory-policy", "noeviction") if isinstance(answer, dict) else "noeviction"
     if policy != "noeviction":

@@ -34,7 +34,8 @@ def procfile(names: Mapping[str, str]) -> dict[str, list[str]]:
         program, *arguments = shlex.split(Template(text).substitute(names))
         if "jobplatform.asgi:application" in arguments and not (ROOT / "jobplatform" / "asgi.py").exists():
             continue
-        commands[name] = [sys.executable if program == "python" else str(Path(sys.executable).with_name(program)), *arguments]
+        python = Path(sys.executable)
+        commands[name] = [str(python if program == "python" else python.with_name(program)), *arguments]
     return commands
 
 
@@ -55,6 +56,11 @@ class Child:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self.process.pid if self.process and self.alive else None
 
     def start(self) -> None:
         """Start it in the calling thread, which must live as long as the child."""

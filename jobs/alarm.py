@@ -26,7 +26,7 @@ def start(deadline: float) -> None:
     Setting a timer for each of many short jobs would cost more than the jobs: a timer that rings before the current
     deadline sets itself again.
     """
-    global _deadline, _active, _next  # noqa: PLW0603 - one timer per process
+    global _deadline, _active  # noqa: PLW0603 - one timer per process
     _deadline = deadline
     _active = True
     if _installed and (_next == 0.0 or _next > deadline):

@@ -27,7 +27,7 @@ class JobScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-bea
     names an unknown kind is paused, with the reason on the row and an event.
     """
 
-    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:  # noqa: ANN401, ARG002, FBT001, FBT002 - Celery's signature
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Fire one entry."""
         entry = self.reserve(entry) if advance else entry
         if advance:
@@ -47,7 +47,7 @@ class JobScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-bea
             close_old_connections()
 
 
-def _instant(entry: Any) -> str:  # noqa: ANN401 - an entry of django-celery-beat
+def _instant(entry: Any) -> str:
     """The instant that an entry fires for: the start of its interval, or its minute for clock schedules."""
     now = dt.datetime.now(dt.UTC)
     every = getattr(entry.schedule, "run_every", None)
@@ -56,7 +56,7 @@ def _instant(entry: Any) -> str:  # noqa: ANN401 - an entry of django-celery-bea
     return dt.datetime.fromtimestamp(start, dt.UTC).isoformat()
 
 
-def _pause(entry: Any, reason: str) -> None:  # noqa: ANN401 - an entry of django-celery-beat
+def _pause(entry: Any, reason: str) -> None:
     with transaction.atomic():
         row = PeriodicTask.objects.select_for_update().get(name=entry.name)
         if not row.enabled:

@@ -42,7 +42,7 @@ def judge(kind: Kind[Any], finished: Finished) -> Verdict:
         return _done(kind, finished, result)
     if not isinstance(result, OUTCOMES):
         problem = failure("bad_outcome", f"The handler returned {type(result).__name__}, which is not an outcome.")
-        return _failed(kind, finished, problem, kind.retry)
+        return _failed(finished, problem, kind.retry)
     return _on_answer(kind, finished, result, None)
 
 
@@ -106,12 +106,12 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
     try:
         output = orjson.dumps(done.output if done.output is not None else {}, option=_NAIVE_UTC)
     except TypeError as error:  # orjson's errors are TypeErrors: not JSON, too deep, too large a number, bad Unicode
-        return _failed(kind, finished, failure("bad_output", f"The output is not JSON: {error}"), kind.retry)
+        return _failed(finished, failure("bad_output", f"The output is not JSON: {error}"), kind.retry)
     if len(output) > LARGEST_OUTPUT:
         text = f"The output has {len(output)} bytes, more than {LARGEST_OUTPUT}."
-        return _failed(kind, finished, failure("bad_output", text), kind.retry)
+        return _failed(finished, failure("bad_output", text), kind.retry)
     if b"\\u0000" in output:
-        return _failed(kind, finished, failure("bad_output", "The output contains a NUL character."), kind.retry)
+        return _failed(finished, failure("bad_output", "The output contains a NUL character."), kind.retry)
     extra = _extra(finished)
     if done.quality is not None:
         extra["quality"] = float(done.quality)
@@ -136,12 +136,12 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
 def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verdict:
     if isinstance(error, TimedOut):
         limit = finished.job.timeout or kind.timeout
-        return _failed(kind, finished, failure("timeout", f"The handler ran longer than {limit:g} s."), kind.retry)
+        return _failed(finished, failure("timeout", f"The handler ran longer than {limit:g} s."), kind.retry)
     answer = kind.answer_to(error)
     if answer is None:
-        return _failed(kind, finished, from_exception(error), kind.retry)
+        return _failed(finished, from_exception(error), kind.retry)
     if isinstance(answer, Retry):
-        return _failed(kind, finished, from_exception(error), answer)
+        return _failed(finished, from_exception(error), answer)
     if isinstance(answer, Wait):
         return _again(finished, from_exception(error), answer.seconds)
     if isinstance(answer, type):
@@ -164,19 +164,20 @@ def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: Base
             extra["reason"] = bounded(reason)
             return _verdict(job, Status.CANCELLED, "job.cancelled", "cancelled", finished.seconds, None, extra)
         case Park(until):
-            seconds = until if isinstance(until, int | float) else (until - dt.datetime.now(dt.UTC)).total_seconds()
-            extra |= {"delay": max(0.0, float(seconds)), "attempt": job.attempt - 1}
+            extra["attempt"] = job.attempt - 1
+            if isinstance(until, dt.datetime):
+                extra["due_at"] = until.isoformat()
+            else:
+                extra["delay"] = max(0.0, float(until))
             return _verdict(job, Status.PARKED, "job.parked", "parked", finished.seconds, None, extra)
         case RetryIn(seconds, reason):
             problem = from_exception(error) if error else failure("retry_requested", reason)
-            return _failed(kind, finished, problem, kind.retry, delay=max(0.0, float(seconds)))
+            return _failed(finished, problem, kind.retry, delay=max(0.0, float(seconds)))
     message = f"not an answer: {answer!r}"
     raise TypeError(message)
 
 
-def _failed(
-    kind: Kind[Any], finished: Finished, problem: Failure, policy: Retry, *, delay: float | None = None
-) -> Verdict:
+def _failed(finished: Finished, problem: Failure, policy: Retry, *, delay: float | None = None) -> Verdict:
     job = finished.job
     if delay is None:
         delay = job.retry_delay
@@ -221,8 +222,7 @@ def _verdict(  # noqa: PLR0917 - the columns of a verdict
     data: dict[str, Any] = {"kind": job.kind, "attempt": job.attempt, "duration_ms": round(seconds * 1000, 3)}
     if "reason" in extra:
         data["reason"] = extra.pop("reason")
-    if "delay" in extra:
-        data["delay"] = extra["delay"]
+    data |= {name: extra[name] for name in ("delay", "due_at") if name in extra}
     if problem is not None:
         data["error"] = extra["error"] = problem.as_json()
     return Verdict(

@@ -1,5 +1,6 @@
-"""The parent of a Celery worker watches its children: a dead one's jobs come back within a second, and a child whose
-handler does not return at its timeout is ended.
+"""The parent of a Celery worker watches its children.
+
+The jobs of a dead one come back within a second; one whose handler does not return at its timeout is ended.
 """
 
 import os

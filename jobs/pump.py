@@ -1,5 +1,6 @@
 """What a doorbell starts: claim what is due of a kind, run it, commit it, go on; linger a while when nothing is due."""
 
+import datetime as dt
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ logger = structlog.get_logger(__name__)
 
 BUDGET_SECONDS = 30.0  # a pump ends after this, so that its process can be recycled and its queue stays fair
 LINGER_SECONDS = 5.0
+LOOK_SECONDS = 0.25  # how often a lingering pump looks whether its slot is still not needed
 WORK_SECONDS = 0.075  # a batch is sized for so much work
 FIRST_BATCH = 16  # before anything was measured
 CROWD_SECONDS = 0.05  # how often a pump looks whether another kind waits for its slot
@@ -97,7 +99,8 @@ def consume(post: Post, name: str, doorbell: UUID | None) -> dict[str, Any]:
 
 
 def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
-    claimed, round_, hint = 0, 0, ()
+    claimed, round_ = 0, 0
+    hint: tuple[int, ...] = ()
     ends = time.monotonic() + BUDGET_SECONDS
     pace = post.paces.setdefault(kind.name, Pace())
     looked = time.monotonic()
@@ -117,7 +120,7 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
                 if _crowded(kind):
                     break
             continue
-        heard = _linger(post, kind, min(ends, now + LINGER_SECONDS))
+        heard = _linger(kind, min(ends, now + LINGER_SECONDS))
         if heard is None:
             break
         hint = heard
@@ -162,7 +165,7 @@ RAISE_SECONDS = 0.2
 def _raise_marks(jobs: list[store.Claimed]) -> None:
     """Tell how far the shelves have been emptied; a few times a second are enough."""
     now = time.monotonic()
-    marks = {}
+    marks: dict[int, dt.datetime] = {}
     for job in jobs:
         if now - _raised.get(job.shelf_id, 0.0) >= RAISE_SECONDS:
             marks[job.shelf_id] = max(job.due_at, marks.get(job.shelf_id, job.due_at))
@@ -171,7 +174,7 @@ def _raise_marks(jobs: list[store.Claimed]) -> None:
         shelves.raise_marks(marks)
 
 
-def _linger(post: Post, kind: Kind[Any], until: float) -> tuple[int, ...] | None:
+def _linger(kind: Kind[Any], until: float) -> tuple[int, ...] | None:
     """Wait for a notification of this kind while a slot is free beside it. None: end the pump."""
     link = store.connection_of_django()
     if not _slot_free(kind.queue):
@@ -183,15 +186,13 @@ def _linger(post: Post, kind: Kind[Any], until: float) -> tuple[int, ...] | None
             return ()
         while (left := until - time.monotonic()) > 0 and not slots.stopping():
             # The generator holds the connection until it ends, so it ends before anything else is asked.
-            for notice in list(link.notifies(timeout=min(left, 0.5), stop_after=1)):
+            for notice in list(link.notifies(timeout=min(left, LOOK_SECONDS), stop_after=1)):
                 filled = decode(notice.payload)
-                if filled is None:
-                    return ()
-                found = tuple(shelves.of_kind(kind.name, filled))
-                if found:
-                    return found
-                if _crowded(kind) and not _slot_free(kind.queue):
-                    return None
+                mine = () if filled is None else tuple(shelves.of_kind(kind.name, filled))
+                if mine or filled is None:
+                    return mine
+            if not _slot_free(kind.queue):
+                return None
     finally:
         if not link.closed:
             psycopg.Cursor(link).execute(f"unlisten {CHANNEL}")

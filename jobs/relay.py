@@ -102,23 +102,14 @@ class Relay:
         used: dict[str, int] = {}
         for bells in flying.values():
             used[bells.queue] = used.get(bells.queue, 0) + bells.unanswered + bells.answered
-        wanted: list[tuple[str, str, float, bool]] = []
-        for item in due:
-            kind = registry.find(item.kind)
-            queue = kind.queue if kind else _queue_of(item.kind, queues)
-            if queue is not None:
-                wanted.append((item.kind, queue, item.late, False))
-        wanted += [(f"events.{name}", consumers.QUEUE, 0.0, True) for name in waiting]
+        wanted = [(item.kind, item.late) for item in due] + [(f"events.{name}", None) for name in waiting]
         rung = 0
-        for kind_name, queue_name, late, single in wanted:
-            queue = queues.get(queue_name)
-            bells = flying.get(kind_name)
-            if queue is None or kind_name not in queue.kinds or used.get(queue_name, 0) >= queue.slots:
+        for kind, late in wanted:
+            queue = _queue_of(kind, queues)
+            if queue is None or used.get(queue.name, 0) >= queue.slots or not _more(flying.get(kind), late):
                 continue
-            if bells and not _more(bells, late, single=single):
-                continue
-            if self._send(kind_name, queue_name, link):
-                used[queue_name] = used.get(queue_name, 0) + 1
+            if self._send(kind, queue.name, link):
+                used[queue.name] = used.get(queue.name, 0) + 1
                 rung += 1
         return rung
 
@@ -157,16 +148,16 @@ class Relay:
             shelves.lower(prompt)
 
 
-def _more(bells: InFlight, late: float, *, single: bool) -> bool:
-    """Whether to ring again for a kind that rings or runs already."""
-    if bells.unanswered or single:
-        return False
-    return late > BUSY_SECONDS
+def _more(bells: InFlight | None, late: float | None) -> bool:
+    """Whether to ring for a kind, given what rings or runs already. `late` None: one pump at a time is enough."""
+    if bells is None:
+        return True
+    return not bells.unanswered and late is not None and late > BUSY_SECONDS
 
 
-def _queue_of(kind: str, queues: dict[str, Queue]) -> str | None:
-    """The queue of a kind that this process does not know but some live worker does."""
-    for queue in queues.values():
-        if kind in queue.kinds:
-            return queue.name
-    return None
+def _queue_of(kind: str, queues: dict[str, Queue]) -> Queue | None:
+    """The queue whose live workers know a kind; a kind that none knows stays queued."""
+    registered = registry.find(kind)
+    if registered is not None and registered.queue in queues and kind in queues[registered.queue].kinds:
+        return queues[registered.queue]
+    return next((queue for queue in queues.values() if kind in queue.kinds), None)

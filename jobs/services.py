@@ -167,8 +167,9 @@ def _payload(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
         try:
             kind.payload.model_validate(payload)
         except ValidationError as error:
+            message = f"The payload does not fit {kind.name}."
             raise InvalidPayload(
-                f"The payload does not fit {kind.name}.",
+                message,
                 errors=[dict(item) for item in error.errors(include_url=False, include_context=False)],
             ) from None
         text = _json(payload)

@@ -91,7 +91,6 @@ def sources(verb: str) -> frozenset[Status]:
 def mermaid() -> str:
     """The drawing of docs/lifecycle.md."""
     lines = ["stateDiagram-v2"]
-    for t in TRANSITIONS:
-        lines.append(f"    {t.source.value if t.source else '[*]'} --> {t.target.value}: {t.verb}")
+    lines += [f"    {t.source.value if t.source else '[*]'} --> {t.target.value}: {t.verb}" for t in TRANSITIONS]
     lines += [f"    {status.value} --> [*]" for status in Status if status in ENDED]
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""One Celery task per kind: the doorway of its doorbell, and nothing more. Also the worker processes' coming and going."""
+"""One Celery task per kind: the doorway of its doorbell, and nothing more. Also how worker processes come and go."""
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -22,12 +23,12 @@ _queues: list[str] = []
 def register(app: Celery) -> None:
     """Make one task of each registered kind and of each consumer of the log, by their names."""
     for kind in registry.kinds():
-        app.task(_doorway(kind.name), name=kind.name, bind=False, shared=False)
+        app.task(name=kind.name)(_doorway(kind.name))
     for subscription in consumers.SUBSCRIPTIONS.values():
-        app.task(_consume(subscription.name), name=subscription.kind, bind=False, shared=False)
+        app.task(name=subscription.kind)(_consume(subscription.name))
 
 
-def _doorway(kind: str) -> Any:
+def _doorway(kind: str) -> Callable[..., dict[str, Any]]:
     def ring(doorbell: str | None = None) -> dict[str, Any]:
         return pump.answer(post(), kind, _uuid(doorbell))
 
@@ -35,7 +36,7 @@ def _doorway(kind: str) -> Any:
     return ring
 
 
-def _consume(name: str) -> Any:
+def _consume(name: str) -> Callable[..., dict[str, Any]]:
     def read(doorbell: str | None = None) -> dict[str, Any]:
         return pump.consume(post(), name, _uuid(doorbell))
 
@@ -67,7 +68,7 @@ def _uuid(text: str | None) -> UUID | None:
 
 
 @signals.celeryd_after_setup.connect
-def _note_queues(sender: str, instance: Any, **_: Any) -> None:
+def _note_queues(instance: Any, **_: Any) -> None:
     _queues[:] = sorted(instance.app.amqp.queues.consume_from)
 
 

@@ -66,16 +66,19 @@ class Watch:
             logger.warning("not signed off", handler="watch", action="leave", details=str(error)[:200])
 
     def _run(self) -> None:
-        while not self._ended:
+        while not self._stopped():
             if self._active.wait(workers.HEARTBEAT_SECONDS):
                 time.sleep(TICK_SECONDS)  # the tick of the watch, not a wait for an event
-            if self._ended:
+            if self._stopped():
                 return
             try:
                 self._tick()
             except psycopg.Error as error:
                 logger.warning("watch interrupted", handler="watch", action="tick", details=str(error)[:200])
                 self._reconnect()
+
+    def _stopped(self) -> bool:
+        return self._ended
 
     def _tick(self) -> None:
         now = time.monotonic()

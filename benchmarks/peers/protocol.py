@@ -21,12 +21,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks import recorder
 
 WORKERS = 2
 READY_WITHIN = 60.0  # seconds that workers may take to start
 DRAIN_WITHIN = 300.0  # seconds that a drain may take
+WARM_SAMPLES = 20
 IDLE = (0.025, 0.035)  # seconds between two samples of the idle pick-up: time enough for a worker to be idle again
 
 
@@ -40,8 +42,8 @@ class Peer(ABC):
         self.workers: list[subprocess.Popen[bytes]] = []
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Make the schema in an empty database. The broker is empty as well."""
+    def prepare(self) -> dict[str, object] | None:
+        """Make the schema in an empty database. What it returns is added to the answer."""
 
     @abstractmethod
     def enqueue(self, jobs: int) -> None:
@@ -73,6 +75,18 @@ class Peer(ABC):
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+
+    def settled(self, tally: recorder.Tally) -> float:
+        """The length of a drain in seconds, as soon as this peer calls its jobs done.
+
+        By default from the start of the first handler to the end of the last one. A peer's own bookkeeping after
+        that is not charged to it.
+        """
+        return tally.seconds
+
+    def verify(self, jobs: int) -> dict[str, object]:
+        """Look at what a run of `jobs` jobs left behind, after the workers have ended. Part of the answer."""
+        return {}
 
     def spawn(self, *arguments: str) -> None:
         """Start one worker process: `python arguments...`, its output in the directory of the run."""
@@ -128,35 +142,39 @@ def wait_until(
         time.sleep(0.02)
 
 
-def _enqueue(peer: Peer, jobs: int) -> dict[str, object]:
+def enqueue(peer: Peer, jobs: int) -> dict[str, object]:
+    """Fill the queue while no worker runs."""
     started = time.monotonic()
     peer.enqueue(jobs)
     return {"jobs": jobs, "seconds": time.monotonic() - started}
 
 
-def _drain(peer: Peer, jobs: int) -> dict[str, object]:
+def drain(peer: Peer, jobs: int) -> dict[str, object]:
+    """Run the `jobs` jobs that wait in the queue."""
     peer.start()
     try:
         peer.open_gate()
         tally = recorder.wait_for_jobs(recorder.directory(), jobs, within=DRAIN_WITHIN)
+        seconds = peer.settled(tally)
     finally:
         peer.stop()
-    return {"jobs": tally.jobs, "seconds": tally.seconds}
+    return {"jobs": jobs, "ran": tally.jobs, "seconds": seconds, **peer.verify(jobs)}
 
 
-def _pickup(peer: Peer, samples: int) -> dict[str, object]:
-    picked = recorder.PickUps(recorder.directory(), samples)
+def pickup(peer: Peer, samples: int) -> dict[str, object]:
+    """Send single jobs to idle workers; the first ones warm up and are not part of the answer."""
+    total = WARM_SAMPLES + samples
+    picked = recorder.PickUps(recorder.directory(), total)
     peer.start()
     try:
         peer.open_gate()
-        return {"samples": idle_pickups(picked, peer.send, samples)}
+        found = idle_pickups(picked, peer.send, total)
     finally:
         peer.stop()
+    return {"samples": found[WARM_SAMPLES:], **peer.verify(total)}
 
 
-def idle_pickups(
-    picked: recorder.PickUps, send: Callable[[int], int], samples: int
-) -> list[tuple[int, int, int]]:
+def idle_pickups(picked: recorder.PickUps, send: Callable[[int], int], samples: int) -> list[tuple[int, int, int]]:
     """Send single jobs to an idle worker, the next one only when the one before has been picked up.
 
     Returns per sample the nanoseconds until its handler started: from the start of the sending call, from the moment
@@ -173,10 +191,16 @@ def idle_pickups(
     return found
 
 
-def serve(peer: Peer) -> None:
-    """Run the command given on the command line and print its answer as one line of JSON."""
+Command = Callable[[Any, int], dict[str, object]]
+
+
+def serve(peer: Peer, **more: Command) -> None:
+    """Run the command given on the command line and print its answer as one line of JSON. `more` adds commands."""
+    # SIGTERM must end the workers as well: as an exception it passes through every `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    commands: dict[str, Command] = {"enqueue": enqueue, "drain": drain, "pickup": pickup, **more}
     parser = argparse.ArgumentParser(description=type(peer).__doc__)
-    parser.add_argument("command", choices=["prepare", "enqueue", "drain", "pickup", "work"])
+    parser.add_argument("command", choices=["prepare", "work", *commands])
     parser.add_argument("number", type=int, nargs="?", default=0)
     arguments = parser.parse_args()
     if arguments.command == "work":
@@ -184,12 +208,11 @@ def serve(peer: Peer) -> None:
         peer.work()
         return
     if arguments.command == "prepare":
-        peer.prepare()
-        versions = {package: version(package) for package in peer.packages}
-        answer: dict[str, object] = {"versions": versions, "settings": peer.settings}
+        made = peer.prepare() or {}
+        answer = {"versions": {name: version(name) for name in peer.packages}, "settings": peer.settings, **made}
     else:
-        answer = {"enqueue": _enqueue, "drain": _drain, "pickup": _pickup}[arguments.command](peer, arguments.number)
-    print(json.dumps(answer))  # noqa: T201 - the protocol
+        answer = commands[arguments.command](peer, arguments.number)
+    print(json.dumps(answer))
 
 
 def database_url() -> str:

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 FUNCTIONS = """
 create function platform_now() returns timestamptz language sql stable parallel safe
     as $$ select statement_timestamp() + (select ahead from events_clock) $$;
-comment on function platform_now() is 'The clock that rules due times and expiries. Call it as (select platform_now()).';
+comment on function platform_now() is 'Rules due times and expiries. Call it as (select platform_now()).';
 
 create function event_position() returns bigint language sql stable
     as $$ select pg_current_xact_id()::text::bigint + (select base from events_era) $$;

@@ -1,7 +1,7 @@
 """The browsable API: the same addresses as a page for people, with forms that are filled in with a working example.
 
-The page holds no markup that came from data: JSON is escaped, and the script writes text, never HTML. Its one script and
-one style sheet run by the nonce of the Content-Security-Policy (`middleware.py`).
+The page holds no markup that came from data: JSON is escaped, and the script writes text, never HTML. Its one script
+and one style sheet run by the nonce of the Content-Security-Policy (`middleware.py`).
 """
 
 import re
@@ -31,7 +31,9 @@ _WRITING = ("POST", "PUT", "PATCH")
 _LONGEST_SHOWN = 512 * 1024  # bytes of JSON on a page
 
 # A text of the JSON, already escaped, that is an address of this API: with or without this host before it.
-_ADDRESS = re.compile(r"&quot;((?:https?://(?P<host>[\w.:\[\]-]+))?/(?:api|admin)/[\w./?=%:,~-]*(?:&amp;[\w./?=%:,~-]+)*)&quot;")
+_ADDRESS = re.compile(
+    r"&quot;((?:https?://(?P<host>[\w.:\[\]-]+))?/(?:api|admin)/[\w./?=%:,~-]*(?:&amp;[\w./?=%:,~-]+)*)&quot;"
+)
 
 
 class BrowsableRenderer(BaseRenderer):
@@ -65,19 +67,19 @@ class BrowsableRenderer(BaseRenderer):
 
 @cache
 def _template() -> Template:
-    engine = Engine(dirs=[Path(__file__).parent / "templates"], builtins=["django.template.defaultfilters"])
+    engine = Engine(dirs=[str(Path(__file__).parent / "templates")])
     return engine.get_template("browsable.html")
 
 
 def _frame(request: Request) -> dict[str, Any]:
     """What every page has: who is asking, where to log in, tokens."""
     http: HttpRequest = request._request  # noqa: SLF001 - Django REST framework has no other name for it
-    user = request.user
+    user: Any = request.user  # None without a credential: see UNAUTHENTICATED_USER
     return {
         "nonce": csp_nonce(http),
         "csrf_token": get_token(http),
         "csrf_header": settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
-        "user": user if user is not None and user.is_authenticated else None,
+        "user": user if user and user.is_authenticated else None,
         "credential": request.auth,
         "login_url": _url("admin:login", f"?next={quote(http.get_full_path())}"),
         "admin_url": _url("admin:index"),

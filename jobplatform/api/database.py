@@ -63,7 +63,10 @@ def trouble(exc: BaseException) -> Trouble:
         return _BY_CODE.get(code) or _BY_CLASS.get(code[:2]) or Trouble.OURS
     if isinstance(original, psycopg.DataError):
         return Trouble.BAD_VALUE  # refused by psycopg before it was sent: NUL in a text, a number out of range
-    if isinstance(original, psycopg.OperationalError | psycopg.InterfaceError) or type(original) is psycopg.DatabaseError:
+    if (
+        isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
+        or type(original) is psycopg.DatabaseError
+    ):
         return Trouble.UNREACHABLE  # the connection broke, so there is no code
     return Trouble.OURS
 
@@ -90,8 +93,8 @@ class Statement:
 
     It runs on Django's own connection, so it joins the caller's transaction. Parameters and results are PostgreSQL's
     texts as bytes, None for null; `$1`, `$2` … name the parameters in the SQL. Compared with `psycopg.Cursor.execute`
-    it leaves out adaptation, locking and the wait loop, which are more than half of a short statement's time. The price:
-    it blocks its thread until the server answers, so it belongs in a worker thread, never in an event loop.
+    it leaves out adaptation, locking and the wait loop, which are more than half of a short statement's time. The
+    price: it blocks its thread until the server answers, so it belongs in a worker thread, never in an event loop.
     """
 
     def __init__(self, name: str, sql: str, *, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -131,7 +134,8 @@ class Statement:
             if raw not in self._prepared:
                 _checked(raw.pgconn.prepare(self._name, self._sql))
                 self._prepared[raw] = True
-            result = _checked(raw.pgconn.exec_prepared(self._name, params, None, 0))
+            # psycopg's type leaves out None, which its code takes for null.
+            result = _checked(raw.pgconn.exec_prepared(self._name, params, None, 0))  # type: ignore[arg-type]
         columns = range(result.nfields)
         return [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
 

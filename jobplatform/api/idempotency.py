@@ -1,13 +1,13 @@
 """`Idempotency-Key`: a creating request that is sent again creates nothing again.
 
-After the IETF draft (draft-ietf-httpapi-idempotency-key-header-07), with the header optional. The first answer is kept for
-72 hours in the transaction that created the rows, so either both exist or neither:
+After the IETF draft (draft-ietf-httpapi-idempotency-key-header-07), with the header optional. The first answer is kept
+for 72 hours, written in the transaction that created the rows, so either both exist or neither:
 
     def post(self, request: ApiRequest) -> Response:
         ask = request.body_as(CreateThing)
         return idempotent(
             request,
-            project_id=request.auth.project_id,
+            project_id=request.caller.project_id,
             route="POST /api/v1/things",
             fn=lambda: Response(show(create_thing(...)), status=201, headers={"Location": ...}),
         )
@@ -28,6 +28,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -63,9 +64,9 @@ comment on table api_idempotency is 'First answers to creating requests with an 
 """
 DROP_TABLE = "drop table api_idempotency;"
 
-# One round trip: the kept answer if there is one, else the lock, without waiting for it. The lock is taken only where no
-# answer was seen, so replays do not get into one another's way. Its holder may have committed between this statement's
-# snapshot and the lock: then the insert at the end finds the row and everything is undone and looked up again.
+# One round trip: the kept answer if there is one, else the lock, without waiting for it. The lock is taken only where
+# no answer was seen, so replays do not get into one another's way. Its holder may have committed between this
+# statement's snapshot and the lock: then the insert at the end finds the row, and all is undone and looked up again.
 _LOOK = """
 with kept as materialized (
     select status, location, body, sealed, body_sha256 from api_idempotency
@@ -77,11 +78,13 @@ select null, null, null, null, null, pg_try_advisory_xact_lock(%s) where not exi
 """
 
 _KEEP = """
-insert into api_idempotency as old (project_id, route, key, body_sha256, status, location, body, sealed, created_at, expires_at)
+insert into api_idempotency as old
+    (project_id, route, key, body_sha256, status, location, body, sealed, created_at, expires_at)
 values (%s, %s, %s, %s, %s, %s, %s, %s, (select platform_now()), (select platform_now()) + make_interval(hours => %s))
 on conflict (project_id, route, key) do update
     set body_sha256 = excluded.body_sha256, status = excluded.status, location = excluded.location,
-        body = excluded.body, sealed = excluded.sealed, created_at = excluded.created_at, expires_at = excluded.expires_at
+        body = excluded.body, sealed = excluded.sealed,
+        created_at = excluded.created_at, expires_at = excluded.expires_at
     where old.expires_at <= excluded.created_at
 returning 1
 """
@@ -106,7 +109,7 @@ class _Kept:
     body: bytes
 
 
-class _Overtaken(Exception):  # noqa: N818 - never leaves this module
+class _Overtaken(Exception):
     """Another request with this key committed while this one ran."""
 
 
@@ -115,9 +118,9 @@ def idempotent(
 ) -> Response:
     """Answer with `fn()`, or with what it answered the first time.
 
-    Without the header, `fn` is simply called, and owns its transaction. With it, `fn` runs inside a transaction that also
-    keeps the answer if its status is below 400. A refusal that `fn` raises undoes what it wrote; one that it returns as a
-    response commits, and is not kept. `fn` may run twice if two requests meet, the first run being undone.
+    Without the header, `fn` is simply called, and owns its transaction. With it, `fn` runs inside a transaction that
+    also keeps the answer if its status is below 400. A refusal that `fn` raises undoes what it wrote; one that it
+    returns as a response commits, and is not kept. `fn` may run twice if two requests meet, the first run being undone.
 
     `sealed` encrypts the kept answer: for those that show a secret, which must not be found in the database.
     Raises `Problem`: 400 `invalid_idempotency_key`, 409 `idempotency_in_progress`, 422 `idempotency_key_reused`.
@@ -177,7 +180,15 @@ class _Slot:
     def keep(self, answer: _Kept) -> None:
         """Store the first answer. Raises `_Overtaken` if somebody else's is there."""
         body = _seal(answer.body) if self.sealed else answer.body
-        values = [self.project_id, self.route, self.key, self.body_sha256, answer.status, answer.location, body]
+        values: list[Any] = [
+            self.project_id,
+            self.route,
+            self.key,
+            self.body_sha256,
+            answer.status,
+            answer.location,
+            body,
+        ]
         with connection.cursor() as cursor:
             cursor.execute(_KEEP, [*values, self.sealed, KEPT_HOURS])
             if cursor.fetchone() is None:

@@ -79,21 +79,22 @@ def _excess_of_query(query: str) -> Problem | None:
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # Pages of the API are written by `browsable.py`: their one script and one style sheet carry the nonce.
 _BROWSABLE = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-# The admin's theme runs on Alpine.js, which evaluates the expressions in its attributes ('unsafe-eval') and sets styles.
-# Scripts still come from our own files alone: text that somebody stored cannot become one.
+# The admin's theme runs on Alpine.js, which evaluates the expressions in its attributes ('unsafe-eval') and sets
+# styles. Scripts still come from our own files alone: a text that somebody stored cannot become one.
 _ADMIN = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self' data:; connect-src 'self'; object-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "font-src 'self' data:; connect-src 'self'; object-src 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
 )
 
 
-class SecurityHeaders:
-    """Content-Security-Policy by kind of page, and the headers beside it. A response that brings its own keeps it.
+class ContentSecurity:
+    """Content-Security-Policy by kind of page. A response that brings its own keeps it.
 
-    `request.csp_nonce()` gives the nonce of this answer; asking for it lets the page's own script and style run.
+    The other headers are Django's: SecurityMiddleware and XFrameOptionsMiddleware.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -105,11 +106,7 @@ class SecurityHeaders:
         headers = response.headers
         if "Content-Security-Policy" not in headers:
             headers["Content-Security-Policy"] = self._policy(request, response)
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("Referrer-Policy", "same-origin")
-        headers.setdefault("X-Frame-Options", "DENY")
         if "html" in headers.get("Content-Type", ""):
-            headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
             headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
         return response
 
@@ -125,5 +122,5 @@ def csp_nonce(request: HttpRequest) -> str:
     nonce = getattr(request, "_csp_nonce", None)
     if nonce is None:
         nonce = secrets.token_urlsafe(16)
-        cast("Any", request)._csp_nonce = nonce  # noqa: SLF001 - read back by SecurityHeaders above
+        cast("Any", request)._csp_nonce = nonce  # noqa: SLF001 - read back by ContentSecurity above
     return str(nonce)

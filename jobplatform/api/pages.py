@@ -155,7 +155,7 @@ def limit_of(request: Request) -> int:
     text = request.query_params.get("limit")
     if text is None:
         return DEFAULT_LIMIT
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
         raise Problem(400, "invalid_limit", f"limit is a number from 1 to {MOST}.")
     return int(text)
 
@@ -181,4 +181,10 @@ def _untagged(part: Any) -> Any:
     if isinstance(part, int):
         return part
     kind, text = part[0], part[1:]
-    return {"t": parse_datetime, "s": str, "u": UUID}[kind](text)
+    match kind:
+        case "t":
+            return parse_datetime(text)
+        case "u":
+            return UUID(text)
+        case _:
+            return text

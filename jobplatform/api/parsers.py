@@ -16,8 +16,8 @@ DEFAULT_LIMIT = 1024 * 1024  # bytes; a view says otherwise by its attribute `ma
 def read_body(request: HttpRequest, limit: int = DEFAULT_LIMIT) -> bytes:
     """All bytes of the body, with or without an announced length, at most `limit` of them.
 
-    Raises `Problem`: 413 for a larger body, as early as it is known; 400 for one that ends too soon; 415 for a compressed
-    one. It may be called again.
+    Raises `Problem`: 413 for a larger body, as early as it is known; 400 for one that ends too soon; 415 for a
+    compressed one. It may be called again.
     """
     if hasattr(request, "_body"):
         body: bytes = request.body
@@ -34,8 +34,8 @@ def read_body(request: HttpRequest, limit: int = DEFAULT_LIMIT) -> bytes:
     else:
         body = b""
     # Where Django itself keeps it, for `request.body` of whoever comes later.
-    request._body = body  # type: ignore[attr-defined] # noqa: SLF001
-    request._stream = BytesIO(body)  # type: ignore[attr-defined] # noqa: SLF001
+    request._body = body  # noqa: SLF001
+    request._stream = BytesIO(body)  # noqa: SLF001
     return body
 
 

@@ -168,7 +168,9 @@ def _of_database(exc: Exception) -> Problem | None:
             sentence = "The database cannot be reached. Nothing was changed unless you were told so; try again."
             return Problem(503, "database_unavailable", sentence, headers={"Retry-After": "1"})
         case database.Trouble.CONFLICT:
-            sentence = "Others changed the same rows at the same time, several times over. Nothing was changed; try again."
+            sentence = (
+                "Others changed the same rows at the same time, several times over. Nothing was changed; try again."
+            )
             return Problem(503, "database_conflict", sentence, headers={"Retry-After": "1"})
         case database.Trouble.BUSY:
             sentence = "The database did not get to it in time. Nothing was changed; try again."

@@ -1,7 +1,7 @@
 """Problems as responses: Django REST framework's exception handler, and Django's handlers of 400, 403, 404 and 500."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
@@ -22,17 +22,16 @@ class ProblemResponse(Response):
         super().__init__(problem.body(), status=problem.status, headers=dict(problem.headers))
 
     @property
-    def rendered_content(self) -> bytes:
+    def rendered_content(self) -> bytes:  # type: ignore[override] # Django REST framework answers in bytes as well
         """The bytes of the body; sets the type that goes with them."""
         if getattr(self.accepted_renderer, "format", "") == "api":
-            page: bytes = super().rendered_content
-            return page
+            return cast("bytes", super().rendered_content)
         self["Content-Type"] = CONTENT_TYPE
         return dumps(self.data)
 
 
-def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
-    """What Django REST framework answers to an exception: a problem, or None for a fault of ours, which becomes a 500."""
+def exception_handler(exc: Exception, _context: Mapping[str, Any]) -> Response | None:
+    """What Django REST framework answers to an exception: a problem, or None for a fault of ours (a 500)."""
     problem = problems.of(exc)
     return None if problem is None else ProblemResponse(problem)
 
@@ -53,7 +52,8 @@ def is_for_programs(request: HttpRequest) -> bool:
 def handler400(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django refuses a request: `handler400` of the root URLconf."""
     if is_for_programs(request):
-        return plain((exception and problems.of(exception)) or Problem(400, "bad_request", "The request is malformed."))
+        problem = problems.of(exception) if exception else None
+        return plain(problem or Problem(400, "bad_request", "The request is malformed."))
     return defaults.bad_request(request, exception or Exception())
 
 
@@ -77,5 +77,7 @@ def handler404(request: HttpRequest, exception: Exception | None = None) -> Http
 def handler500(request: HttpRequest) -> HttpResponse:
     """A fault of ours: `handler500` of the root URLconf. What happened is in the log, not in the answer."""
     if is_for_programs(request):
-        return plain(Problem(500, "internal_error", "Something is broken here. It was logged; the request may be repeated."))
+        return plain(
+            Problem(500, "internal_error", "Something is broken here. It was logged; the request may be repeated.")
+        )
     return defaults.server_error(request)

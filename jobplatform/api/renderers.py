@@ -18,7 +18,7 @@ from rest_framework.renderers import BaseRenderer
 from jobplatform.api.problems import CONTENT_TYPE as PROBLEM_TYPE
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
-# orjson writes +00:00 as Z, but leaves other offsets. Times come out of the database in UTC, so this is hardly ever found.
+# orjson writes +00:00 as Z, but leaves other offsets. Times come out of the database in UTC: this is hardly ever found.
 _OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d+)?[+-]\d\d:\d\d"')
 
 

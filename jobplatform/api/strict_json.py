@@ -1,4 +1,4 @@
-"""JSON as the API takes it: RFC 8259 without its loose ends, so that what was accepted can be stored and read back alike.
+"""JSON as the API takes it: RFC 8259 without its loose ends. What was accepted can be stored, and is read back alike.
 
 Refused, each with its own code: what is not UTF-8, NaN and Infinity, numbers beyond what 64 bits or a double can hold,
 an object that names a key twice, NUL in a text (PostgreSQL cannot store it), halves of surrogate pairs, deep nesting.
@@ -19,9 +19,10 @@ from jobplatform.api.problems import Problem
 DEEPEST = 64  # levels of arrays and objects
 LARGEST_INTEGER = 2**64 - 1
 SMALLEST_INTEGER = -(2**63)
+_LONGEST_SHOWN = 100  # characters of a key
 
 # Turns every digit into "0" and everything else into a blank, so that a long run of digits is one substring.
-_DIGITS = bytes(0x30 if chr(byte).isdigit() and byte < 0x80 else 0x20 for byte in range(256))
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _NINETEEN_DIGITS = b"0" * 19  # shorter integers always fit into 64 bits
 
 
@@ -146,4 +147,5 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= 100 else f"{text[:100]}…").encode("ascii", "backslashreplace").decode()
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return repr(shown).encode("ascii", "backslashreplace").decode()

@@ -1,17 +1,18 @@
 """The base of every view of the API: Django REST framework with the parts left out that a JSON request does not need.
 
-    class JobsView(ApiView):
-        scopes = {"GET": "jobs:read", "POST": "jobs:write"}
-        max_body_bytes = 4 * 1024 * 1024
-        filters = frozenset({"status", "kind"})
+class JobsView(ApiView):
+    scopes = {"GET": "jobs:read", "POST": "jobs:write"}
+    max_body_bytes = 4 * 1024 * 1024
+    filters = frozenset({"status", "kind"})
 
-        def post(self, request: ApiRequest) -> Response:
-            ask = request.body_as(CreateJob)  # a Pydantic model; 400, 413, 415 or 422 if it does not fit
+    def post(self, request: ApiRequest) -> Response:
+        ask = request.body_as(CreateJob)  # a Pydantic model; 400, 413, 415 or 422 if it does not fit
 """
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -35,8 +36,37 @@ _JSON_ACCEPTED = frozenset({"", "*/*", "application/json"})
 _ALWAYS = frozenset({"limit", "cursor", "format", "project"})
 
 
+class Caller(Protocol):
+    """Who asks, as the views see it: what the authentication puts into `request.auth`."""
+
+    @property
+    def project_id(self) -> UUID:
+        """The project that the request is about. It is a condition of every statement."""
+
+    @property
+    def key_id(self) -> str:
+        """The API key, or an empty text for a person."""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What the caller may do."""
+
+    @property
+    def user_id(self) -> int | None:
+        """The person of the staff, or None for a program."""
+
+    @property
+    def actor(self) -> str:
+        """Who this is, as the audit record writes it."""
+
+
 class ApiRequest(Request):
     """A request whose body is read once, within the view's limit, and parsed strictly."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks. Only for views that somebody has to be known to: see `ApiView.scopes`."""
+        return cast("Caller", self.auth)
 
     @cached_property
     def raw_body(self) -> bytes:
@@ -58,7 +88,7 @@ class ApiRequest(Request):
         if self.method in {"GET", "HEAD", "OPTIONS"}:
             return {}, {}
         if self.parsers and not isinstance(self.parsers[0], parsers.StrictJSONParser):
-            parsed: tuple[Any, Any] = super()._parse()
+            parsed: tuple[Any, Any] = super()._parse()  # type: ignore[misc] # private, so its types leave it out
             return parsed
         if self.raw_body:  # no body: a missing type is not what is wrong
             parsers.check_content_type(self.content_type)
@@ -74,14 +104,14 @@ class ApiView(APIView):
     filters: ClassVar[frozenset[str]] = frozenset()
     """Names that the query string may hold beside `limit`, `cursor`, `format` and `project`."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "post", "put", "patch", "delete", "head"]  # no OPTIONS: see the schema
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # no OPTIONS: see the schema
     _headers_of_class: ClassVar[Mapping[str, str] | None] = None
 
-    def get_example(self, request: Request) -> Any:
+    def get_example(self, request: ApiRequest) -> Any:
         """A body for the browsable API's form, or None."""
         return None
 
-    def get_examples(self, request: Request) -> list[Example]:
+    def get_examples(self, request: ApiRequest) -> list[Example]:
         """Several of them to choose from. A view that has only one gives `get_example`."""
         body = self.get_example(request)
         return [] if body is None else [Example("Example", body)]
@@ -130,7 +160,7 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
         """Django REST framework's, and no store for what is somebody's own."""
-        response = super().finalize_response(request, response, *args, **kwargs)
+        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 

@@ -20,7 +20,8 @@ done as (
         position = greatest(j.position, (select event_position())),
         attempt = coalesce((x.extra ->> 'attempt')::smallint, j.attempt),
         shelf_id = coalesce((x.extra ->> 'shelf_id')::int, j.shelf_id),
-        due_at = coalesce((select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
+        due_at = coalesce((x.extra ->> 'due_at')::timestamptz,
+                          (select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
         finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled') or j.cancel_requested
                            then (select platform_now()) end,
         claimed_by = null,

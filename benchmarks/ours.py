@@ -1,0 +1,188 @@
+"""Our side: the platform's own processes and its public Python face, behind the same command line as the peers.
+
+    python -m benchmarks.ours prepare | enqueue N | drain N | pickup N     as in benchmarks/peers/protocol.py
+    python -m benchmarks.ours lifecycle N     create and process at once  -> {"jobs", "seconds"}
+
+Nothing here is written for speed: jobs are created by `jobs.services.submit_many`, workers are `celery worker` with
+task events on, doorbells come from `manage.py relay`, and the handlers are registered like a user's. After each run
+SQL checks every row that the engine should have left behind.
+"""
+
+import io
+import json
+import os
+import threading
+import time
+from collections import Counter
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import django
+import psycopg
+from django.core.management import call_command
+from django.db import transaction
+
+from benchmarks import recorder
+from benchmarks.peers import protocol
+
+CREATED_AT_ONCE = 1000
+NOOP, PICK_UP = "bench.noop", "bench.pick_up"
+WORKER = (
+    *("-m", "celery", "-A", "jobplatform", "worker", "-Q", "default", "-c", "2", "-n", "bench@%h"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat", "-E", "--loglevel", "INFO"),
+)
+UNFINISHED = "select exists (select from jobs_job where status in ('queued', 'processing'))"
+
+# What must be true of the rows after a run; each statement counts what is wrong. %(jobs)s is the number created.
+CHECKS = {
+    "jobs are as many as were created": "select count(*) - %(jobs)s from jobs_job",
+    "jobs are processed at their first attempt": (
+        "select count(*) from jobs_job where (status, attempt, claim_no) is distinct from ('processed', 1, 1)"
+    ),
+    "jobs have the output of their own payload": (
+        "select count(*) from jobs_job where (output ->> 'number') is distinct from (payload ->> 'number')"
+    ),
+    "jobs have one attempt that ended well": (
+        "select count(*) from jobs_job j where (select array_agg(a.outcome) from jobs_attempt a where a.job_id = j.id)"
+        " is distinct from array['done']"
+    ),
+    "attempts belong to a worker that is on record": (
+        "select count(*) from jobs_attempt a where not exists (select from jobs_worker w where w.id = a.worker_id)"
+    ),
+    "events of a job are queued, then processed, numbered without a gap": (
+        "select count(*) from jobs_job j left join (select subject_id, array_agg(seq order by seq) as seqs,"
+        " array_agg(type order by seq) as types from events_event group by subject_id) e on e.subject_id = j.id"
+        " where e.types is distinct from array['job.queued', 'job.processed'] or e.seqs is distinct from array[1, 2]"
+        " or j.seq <> 2"
+    ),
+}
+
+
+class Doorbells(threading.Thread):
+    """Counts the Celery tasks that the worker receives, as Flower does: from its task events."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.received: Counter[str] = Counter()
+        self._listening = threading.Event()
+        self._receiver: Any = None
+
+    def run(self) -> None:
+        from jobplatform.celery import app
+
+        with app.connection_for_read() as connection:
+            self._receiver = app.events.Receiver(connection, handlers={"task-received": self._note})
+            self._listening.set()
+            self._receiver.capture(limit=None, timeout=None, wakeup=False)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        self.received[event["name"]] += 1
+
+    def listen(self) -> None:
+        """Start, and return when nothing can be missed any more."""
+        self.start()
+        self._listening.wait(protocol.READY_WITHIN)
+
+    def end(self) -> int:
+        """Stop listening; returns how many doorbells of the benchmark's kinds were received."""
+        self._receiver.should_stop = True
+        self.join(timeout=5)
+        return self.received[NOOP] + self.received[PICK_UP]
+
+
+class Ours(protocol.Peer):
+    """The platform: one relay, one Celery worker with two children."""
+
+    packages = ("celery", "django", "psycopg", "redis")
+    settings = "celery worker -c 2 -E, relay, production profile; durable, validated, with events and attempts"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doorbells = Doorbells()
+
+    def prepare(self) -> dict[str, object]:
+        """Migrate, and make the demo project with an API key, which is part of the answer."""
+        out = io.StringIO()
+        call_command("migrate", verbosity=0)
+        call_command("provision_demo", stdout=out)
+        answer: dict[str, object] = json.loads(out.getvalue())
+        return answer
+
+    @cached_property
+    def project(self) -> UUID:
+        """The demo project."""
+        from projects import selectors
+
+        found = selectors.project_named("demo")
+        assert found is not None
+        return found.id
+
+    def enqueue(self, jobs: int) -> None:
+        from jobs.services import JobRequest, submit_many
+
+        for start in range(0, jobs, CREATED_AT_ONCE):
+            numbers = range(start, min(start + CREATED_AT_ONCE, jobs))
+            submit_many(project_id=self.project, requests=[JobRequest(NOOP, {"number": number}) for number in numbers])
+
+    def start(self) -> None:
+        """Start the worker; without a relay nothing rings it, so it stands still until the gate opens."""
+        from jobplatform.celery import app
+
+        self.doorbells.listen()
+        self.spawn(*WORKER)
+        protocol.wait_until(lambda: app.control.ping(timeout=0.5), self.workers)
+
+    def open_gate(self) -> None:
+        self.spawn("manage.py", "relay")
+
+    def settled(self, tally: recorder.Tally) -> float:
+        """Ours is done when the last outcome is committed, not when the last handler has returned."""
+        with psycopg.connect(protocol.database_url(), autocommit=True) as connection:
+            deadline = time.monotonic() + protocol.DRAIN_WITHIN
+            while connection.execute(UNFINISHED).fetchone() != (False,):
+                assert time.monotonic() < deadline, "the handlers have run, but their outcomes are not committed"
+                time.sleep(0.005)
+        return (time.monotonic_ns() - tally.first_ns) / 1e9
+
+    def send(self, index: int) -> int:
+        from jobs.services import submit
+
+        with transaction.atomic():
+            submit(project_id=self.project, kind=PICK_UP, payload={"number": index})
+            return time.monotonic_ns()  # the COMMIT is the next thing that goes out
+
+    def verify(self, jobs: int) -> dict[str, object]:
+        """Look at every row that the run left behind. Raises `AssertionError` with all that is wrong."""
+        received = self.doorbells.end()
+        wrong = [] if received else ["doorbells did not go through Celery"]
+        with psycopg.connect(protocol.database_url()) as connection:
+            for claim, statement in CHECKS.items():
+                found = connection.execute(statement, {"jobs": jobs}).fetchone()
+                if found != (0,):
+                    wrong.append(f"not all {claim}: {found} differ")
+        assert not wrong, "; ".join(wrong)
+        return {"doorbells": received}
+
+
+def lifecycle(ours: Ours, jobs: int) -> dict[str, object]:
+    """Create and process at once: workers and relay are warm, and the clock runs from the first creation."""
+    ours.start()
+    try:
+        ours.open_gate()
+        ours.enqueue(CREATED_AT_ONCE)
+        recorder.wait_for_jobs(recorder.directory(), CREATED_AT_ONCE, within=protocol.READY_WITHIN)
+        began = time.monotonic_ns()
+        ours.enqueue(jobs)
+        tally = recorder.wait_for_jobs(recorder.directory(), CREATED_AT_ONCE + jobs, within=protocol.DRAIN_WITHIN)
+        ours.settled(tally)
+        seconds = (time.monotonic_ns() - began) / 1e9
+    finally:
+        ours.stop()
+    return {"jobs": jobs, "seconds": seconds, **ours.verify(CREATED_AT_ONCE + jobs)}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
+    django.setup()
+    protocol.serve(Ours(), lifecycle=lifecycle)

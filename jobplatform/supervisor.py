@@ -1,0 +1,417 @@
+"""`make up`: the whole platform on one machine, started, watched and stopped as one.
+
+    python -m jobplatform.supervisor up --data .data --port 8000
+
+or, from Python:
+
+    with Stack(Path(".data"), port=0) as stack:
+        print(stack.info.base_url)
+
+One thread owns every child: it starts them, starts again within 2 s what died (PostgreSQL and Redis too), follows
+their logs, and stops them in order. The kernel ends the children when that thread ends, so nothing outlives a
+`kill -9` of this process, and the next start ends what could not obey.
+"""
+
+import argparse
+import fcntl
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from jobplatform import processes, runfile
+from jobplatform.children import ROOT, Child, procfile, stop
+from jobplatform.embedded import Embedded, EmbeddedError
+from jobplatform.places import make_data_directory
+from jobplatform.runfile import RunInfo
+
+HOST = "127.0.0.1"
+USUAL_PORTS = {"PORT": 8000, "LIVE_PORT": 8001, "FLOWER_PORT": 5555}
+STOP_FIRST = ("web", "live", "relay", "beat", "flower")  # then what remains: the workers
+GRACE_SECONDS = 10.0  # for each of the two groups
+READY_SECONDS = 120.0
+WATCH_SECONDS = 0.1
+QUICK_DEATHS_ALLOWED = 3  # before the platform has been ready once
+SECRETS_FILE = "secrets.json"
+LOCK_FILE = "up.lock"
+
+
+class StackError(RuntimeError):
+    """The platform cannot start; the text says why."""
+
+
+class Stack:
+    """The platform in one data directory.
+
+    `port` is that of the API: 0 takes free ports for everything, None the usual ones where they are free. `environ`
+    (by default that of this process) reaches every child, with `extra_env` over it; a `DATABASE_URL` or `BROKER_URL`
+    in it replaces the embedded servers. `quiet` keeps the children's output in their log files.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int | None = 0,
+        *,
+        quiet: bool = False,
+        extra_env: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.port = port
+        self.quiet = quiet
+        self.environ = {**(os.environ if environ is None else environ), **(extra_env or {})}
+        self._info: RunInfo | None = None
+        self._embedded: Embedded | None = None
+        self._children: list[Child] = []
+        self._claims: list[socket.socket] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def info(self) -> RunInfo:
+        """Where everything is, with the process ids of now. Raises StackError before it is ready."""
+        if self._info is None:
+            message = "The platform is not ready."
+            raise StackError(message)
+        return self._info
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id by name of everything that runs now."""
+        servers = self._embedded.pids if self._embedded else {}
+        return {**servers, **{child.name: child.pid for child in self._children if child.pid}}
+
+    def start(self) -> RunInfo:
+        """Start everything; returns when the API answers and `run.json` is written. Raises StackError."""
+        self._ready.clear()
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, name="supervisor")
+        self._thread.start()
+        try:
+            self._ready.wait()
+        except BaseException:  # Ctrl-C while it starts
+            self.stop()
+            raise
+        try:
+            self._raise_failure()
+        except BaseException:
+            self.stop()
+            raise
+        return self.info
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop, also out of a signal handler, and return at once."""
+        self._stopping.set()
+
+    def wait(self) -> None:
+        """Return when everything has stopped because it was asked to. Raises what stopped it otherwise."""
+        if self._thread:
+            self._thread.join()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop everything in order; returns when no process is left. Harmless when nothing runs."""
+        self.ask_to_stop()
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+        self._stopping.clear()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -------------------------------------------------------------------------------- the thread that owns them all
+    def _run(self) -> None:
+        try:
+            with self._lock():
+                try:
+                    self._bring_up()
+                    self._ready.set()
+                    self._watch()
+                finally:
+                    self._bring_down()
+        except (StackError, EmbeddedError) as error:
+            self._failure = StackError(str(error))
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits in start()
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep a second platform out of the data directory."""
+        lock = os.open(make_data_directory(self.data_dir) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"The platform runs already in {self.data_dir}. Stop it, or choose another one with DATA=."
+                raise StackError(message) from error
+            yield
+        finally:
+            os.close(lock)
+
+    def _bring_up(self) -> None:
+        runfile.remove(self.data_dir)
+        processes.end(processes.marked(self.data_dir), grace=GRACE_SECONDS)  # outlived a supervisor that was killed
+        ports = self._claim_ports()
+        kept = _secrets(self.data_dir)
+        admin = {name: self.environ.get(name) or kept.pop(name) for name in ("ADMIN_USER", "ADMIN_PASSWORD")}
+        env = self._environment(ports, kept)
+        self._say("up", "bringing the database up to date")
+        # Unchecked: some checks read tables that the first run has yet to make.
+        self._command("migrate", ["migrate", "--no-input", "--skip-checks"], env)
+        self._start_children(ports, env, admin)
+        provisioned = json.loads(self._command("provision_demo", ["provision_demo"], env | admin))
+        base_url = f"http://{HOST}:{ports['PORT']}"
+        self._wait_until_ready(lambda: _answers(int(ports["PORT"])))
+        self._info = RunInfo(
+            base_url=base_url,
+            docs_url=f"{base_url}/api/v1/docs",
+            admin_url=f"{base_url}/admin/",
+            flower_url=env["FLOWER_URL"],
+            api_key=provisioned["api_key"],
+            admin_user=admin["ADMIN_USER"],
+            admin_password=admin["ADMIN_PASSWORD"],
+            database_url=env["DATABASE_URL"],
+            broker_url=env["BROKER_URL"],
+        )
+        self._publish()
+
+    def _start_children(self, ports: Mapping[str, str], env: Mapping[str, str], admin: Mapping[str, str]) -> None:
+        logs = self.data_dir / "logs"
+        logs.mkdir(mode=0o700, exist_ok=True)
+        login = {"FLOWER_BASIC_AUTH": f"{admin['ADMIN_USER']}:{admin['ADMIN_PASSWORD']}"}
+        for name, command in procfile(ports).items():
+            child = Child(name, command, env={**login, **env} if name == "flower" else env, logs=logs)
+            self._children.append(child)
+            child.start()
+
+    def _environment(self, ports: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the children; starts the embedded servers unless theirs are given."""
+        env = dict(self.environ)
+        if not (env.get("DATABASE_URL") and env.get("BROKER_URL")):
+            self._say("up", "starting PostgreSQL and Redis")
+            self._embedded = Embedded(self.data_dir)
+            self._embedded.start()
+            env["DATABASE_URL"] = env.get("DATABASE_URL") or self._embedded.database_url
+            env["BROKER_URL"] = env.get("BROKER_URL") or self._embedded.broker_url
+        defaults = {
+            "JOBPLATFORM_PROFILE": "development",
+            "ALLOWED_HOSTS": f"{HOST},localhost",
+            "STORAGE_URL": f"file://{self.data_dir}/storage",
+            "LOG_FORMAT": "console",
+            "FLOWER_URL": f"http://{HOST}:{ports['FLOWER_PORT']}",
+            **kept,
+        }
+        env = {**defaults, **{name: value for name, value in env.items() if value or name not in defaults}}
+        env[processes.STACK_MARK] = str(self.data_dir)
+        return env
+
+    def _claim_ports(self) -> dict[str, str]:
+        """Return a port for each process that listens. Raises StackError when the one asked for is taken."""
+        found = {}
+        for name, usual in USUAL_PORTS.items():
+            asked = self.port if name == "PORT" else None
+            if asked and not self._claim(asked):
+                message = f"Port {asked} is taken. Choose another one with PORT=, or PORT=0 for a free one."
+                raise StackError(message)
+            port = asked or (usual if self.port != 0 and self._claim(usual) else 0)
+            while not port:
+                candidate = _free_port()
+                port = candidate if self._claim(candidate) else 0
+            found[name] = str(port)
+        return found
+
+    def _claim(self, port: int) -> bool:
+        """Say whether a port is ours now. The kernel keeps the claim, against platforms that start at the same time."""
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0jobplatform-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._claims.append(claim)
+        return _is_free(port)
+
+    def _command(self, name: str, arguments: list[str], env: Mapping[str, str]) -> str:
+        """Run a management command to its end and return what it printed. Raises StackError when it fails."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            message = f"`manage.py {name}` failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            raise StackError(message)
+        return done.stdout
+
+    def _wait_until_ready(self, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not ready():
+            self._tend()
+            failing = [child for child in self._children if child.quick_deaths > QUICK_DEATHS_ALLOWED]
+            if failing:
+                message = f"{failing[0].name} ends as soon as it starts:\n{failing[0].log.tail()}"
+                raise StackError(message)
+            if time.monotonic() > deadline:
+                message = f"The API does not answer after {READY_SECONDS:.0f} s; see {self.data_dir / 'logs'}."
+                raise StackError(message)
+            if self._stopping.wait(WATCH_SECONDS):
+                message = "Stopped before it was ready."
+                raise StackError(message)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_SECONDS):
+            if self._tend():
+                self._publish()
+
+    def _tend(self) -> list[str]:
+        """Start again what has died and pass on new output; returns the names of what was started."""
+        revived: list[str] = []
+        try:
+            revived += self._embedded.revive() if self._embedded else []
+        except (EmbeddedError, OSError) as error:  # a full disk, say: tried again at the next turn
+            self._say("up", str(error))
+        revived += [child.name for child in self._children if child.revive()]
+        for name in revived:
+            self._say("up", f"{name} had ended and was started again")
+        self._pass_on_output()
+        return revived
+
+    def _bring_down(self) -> None:
+        runfile.remove(self.data_dir)
+        self._info = None
+        first = [child for child in self._children if child.name in STOP_FIRST]
+        for group in (first, [child for child in self._children if child not in first]):
+            stop(group, grace=GRACE_SECONDS)
+        processes.end(processes.marked(self.data_dir), grace=0)  # what handlers started in sessions of their own
+        self._pass_on_output()
+        self._children = []
+        if self._embedded:
+            self._embedded.stop()
+            self._embedded = None
+        for claim in self._claims:
+            claim.close()
+        self._claims = []
+
+    def _publish(self) -> None:
+        self._info = replace(self.info, pids=self.pids)
+        runfile.write(self.data_dir, self._info)
+
+    def _pass_on_output(self) -> None:
+        for child in self._children:
+            for line in child.log.new_lines():
+                self._say(child.name, line)
+
+    def _say(self, name: str, line: str) -> None:
+        if not self.quiet:
+            print(f"{name:>13} | {line}", flush=True)
+
+
+def _secrets(data_dir: Path) -> dict[str, str]:
+    """Return the secrets of a data directory by their variable; made once, so sessions and keys outlive a restart."""
+    path = data_dir / SECRETS_FILE
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    made = {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "API_KEY_PEPPER": secrets.token_urlsafe(48),
+        "ADMIN_USER": "admin",
+        "ADMIN_PASSWORD": secrets.token_urlsafe(15),
+    }
+    if not made.keys() <= kept.keys():
+        kept = {**made, **kept}
+        runfile.write_private(path, json.dumps(kept, indent=2) + "\n")
+    return kept
+
+
+def _answers(port: int) -> bool:
+    """Say whether the API on a loopback port is alive."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection lingers
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as candidate:
+        candidate.bind((HOST, 0))
+        port: int = candidate.getsockname()[1]
+        return port
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the platform until Ctrl-C, SIGTERM or the end of the terminal."""
+    parser = argparse.ArgumentParser(prog="python -m jobplatform.supervisor", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("command", choices=["up"])
+    parser.add_argument(
+        "--data", type=Path, default=Path(".data"), metavar="DIR", help="data directory (default .data)"
+    )
+    parser.add_argument("--port", type=int, help="port of the API; 0: free ports (default: 8000 if it is free)")
+    options = parser.parse_args(arguments)
+    stack = Stack(options.data, options.port)
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        stack.ask_to_stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    try:
+        with stack:
+            info = stack.info
+            print(
+                f"\nReady: {info.base_url} · documentation {info.docs_url} · admin {info.admin_url} · "
+                f"Flower {info.flower_url}\nUser {info.admin_user}, password {info.admin_password}; API key and "
+                f"process ids: {stack.data_dir / runfile.RUN_FILE}. Ctrl-C stops it.\n",
+                flush=True,
+            )
+            stack.wait()
+    except StackError as error:
+        if asked.is_set():
+            return 0
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
