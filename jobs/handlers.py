@@ -36,10 +36,10 @@ class Tidy(BaseModel):
 
 
 _TIDY = {
-    "stored_responses": "delete from jobs_storedresponse where expires_at < (select platform_now())",
+    "stored_responses": "delete from api_idempotency where expires_at < (select platform_now())",
     "unique_keys": (
         "delete from jobs_uniquekey k where k.until < (select platform_now()) or (k.until is null and not exists ("
-        " select 1 from jobs_job j where j.id = k.job_id"
+        " select 1 from jobs_job j where j.project_id = k.project_id and j.id = k.job_id"
         " and j.status not in ('processed', 'confirmed', 'failed', 'rejected', 'cancelled')))"
     ),
     "workers": "delete from jobs_worker where stopped_at < clock_timestamp() - interval '7 days'",

@@ -27,7 +27,7 @@ RARE = (
 class Job(models.Model):
     """One job. `claim_no` is the fence: it rises with every claim and never falls; `attempt` is only a budget."""
 
-    id = models.UUIDField(primary_key=True)
+    id = models.UUIDField(primary_key=True)  # in the database the key is (project_id, id): always name the project
     project_id = models.UUIDField()
     created_at = models.DateTimeField()
     due_at = models.DateTimeField()
@@ -74,7 +74,6 @@ class Job(models.Model):
                 fields=("project_id", "status", "id"),
                 condition=Q(status__in=[s.value for s in RARE]),
             ),
-            models.Index(name="jobs_job_listed", fields=("project_id", "id")),
         ]
         permissions: ClassVar = [
             ("cancel_job", "May cancel jobs"),
@@ -89,8 +88,8 @@ class Job(models.Model):
 class Shelf(models.Model):
     """Where something may be due: one row per kind, project, priority and cap.
 
-    `low_due_at` is a hint, a lower bound of the due times on the shelf; the relay's sweep is the truth
-    (docs/decisions/0002). `cap` bounds a claim from the shelf: jobs whose batch died come back in smaller ones.
+    `low_due_at` is a hint, a lower bound of the due times on the shelf (year 9999: empty); the relay's sweep
+    is the truth (docs/decisions/0002). `cap` bounds a claim: jobs whose batch died come back in smaller ones.
     """
 
     id = models.AutoField(primary_key=True)
@@ -216,7 +215,7 @@ class Intervention(models.Model):
 
 
 class StoredResponse(models.Model):
-    """The first response to an `Idempotency-Key`, stored with what it created."""
+    """The first answer to an `Idempotency-Key`, stored with what it created. `jobplatform.api.idempotency` uses it."""
 
     pk = models.CompositePrimaryKey("project_id", "route", "key")
     project_id = models.UUIDField()
@@ -224,10 +223,56 @@ class StoredResponse(models.Model):
     key = models.TextField()
     body_sha256 = models.BinaryField()
     status = models.SmallIntegerField()
-    headers = models.JSONField(default=dict)
+    location = models.TextField(null=True)  # noqa: DJ001 - null is "no such header"
     body = models.BinaryField()
+    sealed = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(db_index=True)
 
+    class Meta:
+        db_table = "api_idempotency"  # the name that the ground knows: it must not know this app
+
     def __str__(self) -> str:
         return f"{self.route} {self.key}"
+
+
+class Refusal(models.Model):
+    """How often the creation of jobs was refused, by project and code: the subject of `job.refused`.
+
+    `unreported` refusals wait for the next event, of which there are a few a minute at most.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    project_id = models.UUIDField()
+    code = models.TextField()
+    total = models.BigIntegerField()
+    reported = models.BigIntegerField()
+    unreported = models.BigIntegerField()
+    seq = models.IntegerField()
+    position = models.BigIntegerField()
+    window_began = models.DateTimeField()
+    in_window = models.SmallIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="jobs_refusal_key", fields=("project_id", "code")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.total}"
+
+
+class Tally(models.Model):
+    """Events counted by kind and type, for the metrics. The row of type "" says how far the log has been counted."""
+
+    pk = models.CompositePrimaryKey("type", "kind")
+    type = models.TextField()
+    kind = models.TextField()
+    total = models.BigIntegerField()
+    last_id = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "tallies"
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.kind} {self.total}"

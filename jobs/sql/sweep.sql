@@ -2,7 +2,7 @@
 update jobs_shelf s
 set low_due_at = found.due_at
 from (
-    select o.id, coalesce(first.due_at, 'infinity'::timestamptz) as due_at
+    select o.id, coalesce(first.due_at, '9999-01-01 00:00:00+00'::timestamptz) as due_at
     from jobs_shelf o
     left join lateral (
         select j.due_at
