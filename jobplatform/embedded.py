@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from jobplatform.places import EmbeddedError, find_place, forget_place, make_data_directory
+from jobplatform.places import EmbeddedError, find_place, forget_place, make_data_directory, program_versions
 from jobplatform.servers import Postgres, Redis, Server
 
 __all__ = ["Embedded", "EmbeddedError"]
@@ -121,8 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, default=Path(".data"), metavar="DIR", help="data directory (default .data)"
     )
     parser.add_argument("--destroy", action="store_true", help="delete the data of the directory instead")
+    parser.add_argument("--versions", action="store_true", help="say which programs the wheels bring instead")
     options = parser.parse_args(arguments)
     embedded = Embedded(options.data)
+    if options.versions:
+        sys.stdout.write("".join(f"{version}\n" for version in program_versions()))
+        return 0
     if options.destroy:
         embedded.destroy()
         return 0

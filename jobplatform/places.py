@@ -276,6 +276,13 @@ def wheel_programs() -> Programs:
     return programs
 
 
+def program_versions() -> list[str]:
+    """Return what the programs of the wheels say that they are, for the list of what is shipped."""
+    programs = wheel_programs()
+    both = (programs.postgres_bin / "postgres", programs.redis_server)
+    return [subprocess.run([p, "--version"], check=True, capture_output=True, text=True).stdout.strip() for p in both]
+
+
 def _wheel_directory(wheel: str) -> Path:
     spec = importlib.util.find_spec(wheel)
     if spec is None or spec.origin is None:

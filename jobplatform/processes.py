@@ -26,13 +26,14 @@ def spawn(  # one place decides how every child starts, so it takes all that can
     env: Mapping[str, str],
     cwd: Path,
     output: int | IO[bytes],
+    errors: int | IO[bytes] = subprocess.STDOUT,
     user: str | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Start `command` as a child that gets `death_signal` when the calling thread ends, however it ends.
 
     Call it from a thread that lives as long as the child should (the kernel watches the thread, not the process).
-    `user` names the account to run as when the caller is root. Both output streams go to `output`.
+    `user` names the account to run as when the caller is root. Standard error joins `output` unless `errors` is given.
     """
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), death_signal.name, user or "-"]
     return subprocess.Popen(  # a fixed list, no shell
@@ -41,7 +42,7 @@ def spawn(  # one place decides how every child starts, so it takes all that can
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         start_new_session=True,
         umask=PRIVATE_UMASK,
     )

@@ -92,6 +92,7 @@ DATABASES = {"default": _database(DATABASE_URL)}
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -164,7 +165,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024  # each route has its own, smalle
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.DenyAll"],
+    "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": [
         "jobplatform.api.JSONRenderer",
         "jobplatform.api.BrowsableRenderer",
@@ -185,6 +186,51 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# What the admin links an opaque id of the engine or of the log to: noun -> model.
+ADMIN_SUBJECTS = {
+    "project": "projects.Project",
+    "key": "projects.ApiKey",
+    "job": "jobs.Job",
+    "worker": "jobs.Worker",
+    "shelf": "jobs.Shelf",
+    "intervention": "jobs.Intervention",
+    "schedule": "django_celery_beat.PeriodicTask",
+    "message": "ingestion.Message",
+}
+
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+# The theme of the admin. Dotted names are functions of jobplatform/admin/ that get the request.
+UNFOLD = {
+    "SITE_TITLE": "jobplatform",
+    "SITE_HEADER": "jobplatform",
+    "SITE_SUBHEADER": "Durable jobs",
+    "SITE_ICON": "jobplatform.admin.sidebar.mark",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "jobplatform.admin.sidebar.mark"}],
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "jobplatform.admin.sidebar.environment",
+    "DASHBOARD_CALLBACK": "jobplatform.admin.front_page.context",
+    "STYLES": ["jobplatform.admin.sidebar.style"],
+    "SIDEBAR": {"navigation": "jobplatform.admin.sidebar.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.0% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(70.7% .165 254.6)",
+            "500": "oklch(62.3% .214 259.8)",
+            "600": "oklch(54.6% .215 262.9)",
+            "700": "oklch(48.8% .200 264.4)",
+            "800": "oklch(42.4% .170 265.6)",
+            "900": "oklch(37.9% .146 265.5)",
+            "950": "oklch(28.2% .091 267.9)",
+        },
+    },
 }
 
 # Celery carries doorbells, nothing else: see docs/decisions/0003.

@@ -20,8 +20,8 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import IO, Self
 
 from jobplatform import processes, runfile
 from jobplatform.children import ROOT, Child, procfile, stop
@@ -46,6 +46,7 @@ WATCH_SECONDS = 0.1
 QUICK_DEATHS_ALLOWED = 3  # before the platform has been ready once
 SECRETS_FILE = "secrets.json"
 LOCK_FILE = "up.lock"
+STOPPED_EARLY = "Stopped before it was ready."
 
 
 class StackError(RuntimeError):
@@ -185,9 +186,9 @@ class Stack:
         env = self._environment(ports, kept)
         self._say("up", "bringing the database up to date")
         # Unchecked: some checks read tables that the first run has yet to make.
-        self._command("migrate", ["migrate", "--no-input", "--skip-checks"], env)
+        self._command("migrate", ["--no-input", "--skip-checks"], env)
         self._start_children(ports, env, admin)
-        provisioned = json.loads(self._command("provision_demo", ["provision_demo"], env | admin))
+        provisioned = json.loads(self._command("provision_demo", [], env | admin))
         base_url = f"http://{HOST}:{ports['PORT']}"
         self._wait_until_ready(lambda: _answers(int(ports["PORT"])))
         self._info = RunInfo(
@@ -261,13 +262,20 @@ class Stack:
 
     def _command(self, name: str, arguments: list[str], env: Mapping[str, str]) -> str:
         """Run a management command to its end and return what it printed. Raises StackError when it fails."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            message = f"`manage.py {name}` failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        command = [sys.executable, "manage.py", name, *arguments]
+        # Files, not pipes: a process that a handler module starts at import would hold a pipe open.
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = processes.spawn(command, env=env, cwd=ROOT, output=output, errors=errors)
+            while process.poll() is None:
+                if self._stopping.wait(WATCH_SECONDS / 2):
+                    process.kill()
+                    process.wait()
+                    raise StackError(STOPPED_EARLY)
+            printed, said = (_text(file) for file in (output, errors))
+        if process.returncode:
+            message = f"`manage.py {name}` failed:\n{printed[-2000:]}{said[-2000:]}"
             raise StackError(message)
-        return done.stdout
+        return printed
 
     def _wait_until_ready(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -281,8 +289,7 @@ class Stack:
                 message = f"The API does not answer after {READY_SECONDS:.0f} s; see {self.data_dir / 'logs'}."
                 raise StackError(message)
             if self._stopping.wait(WATCH_SECONDS):
-                message = "Stopped before it was ready."
-                raise StackError(message)
+                raise StackError(STOPPED_EARLY)
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
@@ -346,6 +353,11 @@ def _secrets(data_dir: Path) -> dict[str, str]:
         kept = {**made, **kept}
         runfile.write_private(path, json.dumps(kept, indent=2) + "\n")
     return kept
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _answers(port: int) -> bool:

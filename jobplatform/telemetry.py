@@ -49,8 +49,8 @@ _QUOTED_OR_WORD = r"(?:\\?\"(?:[^\"\\]|\\.)*\"?|\\?'(?:[^'\\]|\\.)*'?|[^\s,;&)}\
 
 # Each pattern and what it becomes. What tells which secret it was (a key id, a user) may stay.
 _SCRUBBERS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b(jp_live_[a-z2-7]{12})_[0-9A-Za-z]+"), rf"\1_{SCRUBBED}"),
-    (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), f"whsec_{SCRUBBED}"),
+    (re.compile(r"(jp_live_[a-z2-7]{12})_[0-9A-Za-z]+"), rf"\1_{SCRUBBED}"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=_-]{8,}"), f"whsec_{SCRUBBED}"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), SCRUBBED),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"), SCRUBBED),  # JSON web tokens
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SCRUBBED),

@@ -1,7 +1,7 @@
 """Who is asking: a program with an API key, or a person of the staff with a session of the admin.
 
-Every request of a program passes here, so the way of a key is one prepared statement and one HMAC. Nothing is remembered
-between requests: a revoked key is refused by the very next one.
+Every request of a program passes here, so the way of a key is one prepared statement and one HMAC. Nothing is
+remembered between requests: a revoked key is refused by the very next one.
 """
 
 import hmac
@@ -28,6 +28,7 @@ from projects.models import Project
 log = logging.getLogger(__name__)
 
 REALM = 'Bearer realm="jobplatform"'
+_CHALLENGE = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
 NO_PROJECT = UUID(int=0)
 """The project of a person's request that is about no project, or made while there is none: no row has it."""
 
@@ -90,7 +91,9 @@ class ApiKeyAuthentication(BaseAuthentication):
             return None
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer":
-            raise _refusal("invalid_api_key", "Send the API key as `Authorization: Bearer jp_live_…`.")
+            raise Problem(
+                401, "invalid_api_key", "Send the API key as `Authorization: Bearer jp_live_…`.", headers=_CHALLENGE
+            )
         return _ANONYMOUS, credential_of(text.strip(" "))
 
     def authenticate_header(self, request: Request) -> str:
@@ -109,9 +112,9 @@ def credential_of(text: str) -> Credential:
     if not hmac.compare_digest(given, cast("bytes", kept)) or row is None:
         raise _invalid()
     if revoked == b"t":
-        raise _refusal("api_key_revoked", "This API key was revoked.")
+        raise Problem(401, "api_key_revoked", "This API key was revoked.", headers=_CHALLENGE)
     if expired == b"t":
-        raise _refusal("api_key_expired", "This API key has expired.")
+        raise Problem(401, "api_key_expired", "This API key has expired.", headers=_CHALLENGE)
     if stale == b"t":
         _touch(key_id)
     return Credential(_uuid(cast("bytes", project_id)), key_id, _scopes(cast("bytes", granted)))
@@ -138,16 +141,15 @@ def _scopes(array: bytes) -> frozenset[str]:
 
 
 def _invalid() -> Problem:
-    return _refusal("invalid_api_key", "This API key is not valid.")
-
-
-def _refusal(code: str, detail: str) -> Problem:
-    return Problem(401, code, detail, headers={"WWW-Authenticate": f'{REALM}, error="invalid_token"'})
+    return Problem(401, "invalid_api_key", "This API key is not valid.", headers=_CHALLENGE)
 
 
 # ------------------------------------------------------------------------------------------------ people
 class SessionAuthentication(BaseAuthentication):
-    """A person of the staff, logged in to the admin, who acts for a project: `?project=` or `X-Project`, by id or slug."""
+    """A person of the staff, logged in to the admin, who acts for a project.
+
+    Which one is said by `?project=` or the header `X-Project`, by id or slug.
+    """
 
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, Credential] | None:
         """The credential of the session's user, or None for anybody else. Raises `Problem` (400, 403)."""
@@ -170,7 +172,7 @@ class _CsrfCheck(CsrfViewMiddleware):
 def _check_csrf(http: HttpRequest) -> None:
     if http.META.get("CONTENT_TYPE"):
         check_content_type(http.META["CONTENT_TYPE"])  # else Django reads a form out of the body, to find a token there
-    check = _CsrfCheck(lambda _: None)  # type: ignore[arg-type, return-value]
+    check = _CsrfCheck(lambda _: None)  # type: ignore[arg-type]
     check.process_request(http)
     reason = check.process_view(http, None, (), {})  # type: ignore[arg-type]
     if reason:

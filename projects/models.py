@@ -61,9 +61,7 @@ class ApiKey(models.Model):
             models.Index(fields=["project", "created_at", "key_id"], name="projects_apikey_list"),
         ]
         constraints = [
-            models.CheckConstraint(
-                name="projects_apikey_key_id", condition=models.Q(key_id__regex="^[a-z2-7]{12}$")
-            ),
+            models.CheckConstraint(name="projects_apikey_key_id", condition=models.Q(key_id__regex="^[a-z2-7]{12}$")),
         ]
 
     def __str__(self) -> str:

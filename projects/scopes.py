@@ -1,4 +1,4 @@
-"""What an API key may do: the one table of scopes, `<noun>:<read|write>`. A view names the scope that each method needs."""
+"""What an API key may do: the one table of scopes, `<noun>:<read|write>`. A view names the one that a method needs."""
 
 from collections.abc import Iterable
 

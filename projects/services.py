@@ -62,13 +62,14 @@ def create_project_with_key(
     """Create a project and its first key, which holds `held`: without one, nobody could do anything in it."""
     with transaction.atomic():
         project = create_project(name=name, slug=slug, weight=weight, actor=actor)
-        return project, issue_key(
-            project_id=project.id, name="First key", scopes_asked=held, held=held, actor=actor
-        )
+        return project, issue_key(project_id=project.id, name="First key", scopes_asked=held, held=held, actor=actor)
 
 
 def change_project(*, project_id: UUID, name: str, weight: int, actor: str, reason: str = "") -> Project:
-    """Give a project another name or weight. Its slug stays: others may have written it down. Raises `ProjectNotFound`."""
+    """Give a project another name or weight. Its slug stays: others may have written it down.
+
+    Raises `ProjectNotFound`.
+    """
     with transaction.atomic():
         project = selectors.project(project_id)
         before = {"name": project.name, "weight": project.weight}
@@ -135,7 +136,7 @@ def revoke_key(*, project_id: UUID, key_id: str, actor: str, reason: str = "") -
     """Revoke a key, at once and for good. Once more changes nothing. Raises `KeyNotFound`."""
     with transaction.atomic():
         changed = ApiKey.objects.filter(project_id=project_id, key_id=key_id, revoked_at=None).update(
-            revoked_at=RawSQL("(select platform_now())", (), DateTimeField())  # noqa: S611 - a constant
+            revoked_at=RawSQL("(select platform_now())", (), DateTimeField())
         )
         key = selectors.keys(project_id=project_id).filter(key_id=key_id).first()
         if key is None:

@@ -9,9 +9,8 @@ from jobplatform.api.idempotency import idempotent
 from jobplatform.api.pages import CursorPage
 from jobplatform.api.problems import answer_with
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
-from jobplatform.api.views import ApiRequest, ApiView
+from jobplatform.api.views import ApiRequest, ApiView, Caller
 from projects import scopes, selectors, services
-from projects.authentication import Credential
 from projects.errors import AlreadyExpired, KeyNotFound, ProjectNotFound, ProjectsError, ScopeNotHeld, SlugTaken
 from projects.models import ApiKey
 from projects.serializers import (
@@ -38,9 +37,9 @@ answer_with(
 )
 
 
-def visible_to(credential: Credential) -> UUID | None:
+def visible_to(caller: Caller) -> UUID | None:
     """The one project that a key sees; None for a person, who sees all."""
-    return None if credential.user_id is not None else credential.project_id
+    return None if caller.user_id is not None else caller.project_id
 
 
 class ProjectsView(ApiView):
@@ -59,7 +58,7 @@ class ProjectsView(ApiView):
     def get(self, request: ApiRequest) -> Response:
         """List the projects that the caller sees: a key's own, or all for a person of the staff."""
         page = CursorPage(request)
-        rows = page.of(selectors.projects(only=visible_to(request.auth)))
+        rows = page.of(selectors.projects(only=visible_to(request.caller)))
         return Response(page.answer(rows, key=lambda project: (project.id,), show=show_project))
 
     @extend_schema(
@@ -71,17 +70,17 @@ class ProjectsView(ApiView):
     def post(self, request: ApiRequest) -> Response:
         """Create a project and its first key, whose text is shown in this answer only."""
         ask = request.body_as(CreateProject)
-        credential: Credential = request.auth
+        caller = request.caller
 
         def create() -> Response:
             project, issued = services.create_project_with_key(
-                name=ask.name, slug=ask.slug or "", weight=ask.weight, held=credential.scopes, actor=credential.actor
+                name=ask.name, slug=ask.slug or "", weight=ask.weight, held=caller.scopes, actor=caller.actor
             )
             shown = {**show_project(project), "api_key": {**show_key(issued.key), "key": issued.text}}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})
 
         route = "POST /api/v1/projects"
-        return idempotent(request, project_id=credential.project_id, route=route, fn=create, sealed=True)
+        return idempotent(request, project_id=caller.project_id, route=route, fn=create, sealed=True)
 
     def get_example(self, request: ApiRequest) -> dict[str, object]:
         """A project that can be created."""
@@ -98,7 +97,7 @@ class ProjectView(ApiView):
     @extend_schema(operation_id="projects_get", responses={200: ProjectShown, **PROBLEMS})
     def get(self, request: ApiRequest, project_id: UUID) -> Response:
         """Show one project. Another tenant's is as unknown as none at all."""
-        return Response(show_project(selectors.project(project_id, only=visible_to(request.auth))))
+        return Response(show_project(selectors.project(project_id, only=visible_to(request.caller))))
 
 
 class KeysView(ApiView):
@@ -114,7 +113,7 @@ class KeysView(ApiView):
     def get(self, request: ApiRequest) -> Response:
         """List the project's keys, revoked ones too, newest first."""
         page = CursorPage(request, keys=("created_at", "key_id"))
-        rows = page.of(selectors.keys(project_id=request.auth.project_id))
+        rows = page.of(selectors.keys(project_id=request.caller.project_id))
         return Response(page.answer(rows, key=_place_of, show=show_key))
 
     @extend_schema(
@@ -126,22 +125,22 @@ class KeysView(ApiView):
     def post(self, request: ApiRequest) -> Response:
         """Issue a key with some of the scopes that the caller holds. Its text is shown in this answer only."""
         ask = request.body_as(IssueKey)
-        credential: Credential = request.auth
+        caller = request.caller
 
         def issue() -> Response:
             issued = services.issue_key(
-                project_id=credential.project_id,
+                project_id=caller.project_id,
                 name=ask.name,
                 scopes_asked=ask.scopes,
-                held=credential.scopes,
+                held=caller.scopes,
                 expires_at=ask.expires_at,
-                actor=credential.actor,
+                actor=caller.actor,
             )
             shown = {**show_key(issued.key), "key": issued.text}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})
 
         route = "POST /api/v1/keys"
-        return idempotent(request, project_id=credential.project_id, route=route, fn=issue, sealed=True)
+        return idempotent(request, project_id=caller.project_id, route=route, fn=issue, sealed=True)
 
     def get_example(self, request: ApiRequest) -> dict[str, object]:
         """A key that can be issued."""
@@ -161,7 +160,7 @@ class KeyView(ApiView):
     @extend_schema(operation_id="keys_get", responses={200: KeyShown, **PROBLEMS})
     def get(self, request: ApiRequest, key_id: str) -> Response:
         """Show one key of the project."""
-        return Response(show_key(selectors.key(key_id, project_id=request.auth.project_id)))
+        return Response(show_key(selectors.key(key_id, project_id=request.caller.project_id)))
 
 
 class RevokeKeyView(ApiView):
@@ -175,12 +174,10 @@ class RevokeKeyView(ApiView):
         """Revoke a key of the project. Once more changes nothing."""
         ask = request.body_as(RevokeKey, optional=True)
         key = services.revoke_key(
-            project_id=request.auth.project_id, key_id=key_id, actor=request.auth.actor, reason=ask.reason
+            project_id=request.caller.project_id, key_id=key_id, actor=request.caller.actor, reason=ask.reason
         )
         return Response(show_key(key))
 
     def get_example(self, request: ApiRequest) -> dict[str, object]:
         """A reason."""
         return {"reason": "The laptop that held it was lost."}
-
-

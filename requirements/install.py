@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 14)
 LEVELS = {"base": ("base",), "dev": ("base", "dev")}  # which lock files an installation depends on
 STAMP = ".installed"  # level and digest of what the environment holds
+LOCK = ".installing"  # not `.lock`, which is uv's own
 
 
 def digest(level: str) -> str:
@@ -47,7 +48,7 @@ def run(*command: object) -> None:
 def make_environment(venv: Path) -> None:
     """Make an environment with uv in it; an earlier one that does not run on this Python is replaced."""
     for entry in venv.iterdir():
-        if entry.name == ".lock":
+        if entry.name == LOCK:
             continue
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     run(sys.executable, "-m", "venv", venv)
@@ -91,11 +92,11 @@ def main() -> None:
         return
     try:
         venv.mkdir(parents=True, exist_ok=True)
-        lock = (venv / ".lock").open("w")
+        lock = (venv / LOCK).open("w")
     except OSError as error:
         sys.exit(
-            f"Cannot write to {venv} ({error.strerror}). If this checkout belongs to someone else, make your own clone, "
-            "or give places of yours: make ... VENV=$HOME/jobplatform-venv DATA=$HOME/jobplatform-data"
+            f"Cannot write to {venv} ({error.strerror}). If this checkout belongs to someone else, make your own "
+            "clone, or give places of yours: make ... VENV=$HOME/jobplatform-venv DATA=$HOME/jobplatform-data"
         )
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -42,7 +42,7 @@ def make(**settings: object) -> Celery:
     )
     app.conf.update(**settings)
     for function in (noop, warm, pick_up):
-        app.task(function, name=function.__name__)
+        app.task(name=function.__name__)(function)
     return app
 
 
@@ -77,10 +77,11 @@ class CeleryPeer(protocol.Peer):
                 *("-m", "celery", "-A", self.module, "worker", "-Q", "warm", "-n", f"bench{number}@localhost", *pool),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
             )
-        protocol.wait_until(lambda: len(self.app.control.ping(timeout=0.5)) == len(self.workers), self.workers)
+        protocol.wait_until(lambda: len(self.app.control.ping(timeout=0.5) or ()) == len(self.workers), self.workers)
         for _ in range(WARM_UP):
             self.app.tasks["warm"].apply_async(queue="warm")
-        with self.app.connection_for_read() as connection, connection.channel() as channel:
+        with self.app.connection_for_read() as connection:
+            channel: Any = connection.channel()
             protocol.wait_until(lambda: channel.client.llen("warm") == 0, self.workers)
 
     def open_gate(self) -> None:

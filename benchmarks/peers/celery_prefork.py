@@ -1,11 +1,9 @@
 """Plain Celery with its default pool: one worker, two child processes."""
 
-import os
-
 from benchmarks.peers import celery_app
 from benchmarks.peers.protocol import serve
 
-app = celery_app.make(worker_prefetch_multiplier=int(os.environ.get("BENCH_PREFETCH","16")))
+app = celery_app.make(worker_prefetch_multiplier=16)
 
 
 class Prefork(celery_app.CeleryPeer):

@@ -4,31 +4,14 @@ Late acknowledgement and `task_track_started`, so that a task's row says queued 
 Celery's Django fixup (no DJANGO_SETTINGS_MODULE): it would open a new connection for every task.
 """
 
-from urllib.parse import parse_qs, urlsplit
-
 import django
 from django.conf import settings
 from django.core.management import call_command
 
-from benchmarks.peers import celery_app
-from benchmarks.peers.protocol import database_url, serve
-
-
-def _database(url: str) -> dict[str, object]:
-    parts, query = urlsplit(url), parse_qs(urlsplit(url).query)
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": parts.path.lstrip("/"),
-        "USER": parts.username,
-        "PASSWORD": parts.password,
-        "HOST": query["host"][0] if "host" in query else parts.hostname,
-        "PORT": query["port"][0] if "port" in query else parts.port or "",
-        "CONN_MAX_AGE": None,
-    }
-
+from benchmarks.peers import celery_app, protocol
 
 settings.configure(
-    DATABASES={"default": _database(database_url())},
+    DATABASES={"default": protocol.django_database()},
     INSTALLED_APPS=["django_celery_results"],
     USE_TZ=True,
 )
@@ -57,4 +40,4 @@ class Results(celery_app.CeleryPeer):
 
 
 if __name__ == "__main__":
-    serve(Results())
+    protocol.serve(Results())

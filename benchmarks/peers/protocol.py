@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from benchmarks import recorder
 
@@ -137,8 +138,8 @@ def wait_until(
         ended = [worker.args for worker in workers if worker.poll() is not None]
         if ended or time.monotonic() > deadline:
             logs = "\n".join(path.read_text()[-2000:] for path in recorder.directory().glob("worker*.log"))
-            message = f"workers ended: {ended}" if ended else f"not ready within {within:.0f} s"
-            raise RuntimeError(f"{message}\n{logs}")
+            message = f"not ready after {within:.0f} s at most; ended by themselves: {ended or 'none'}\n{logs}"
+            raise RuntimeError(message)
         time.sleep(0.02)
 
 
@@ -220,6 +221,16 @@ def database_url() -> str:
     return os.environ["DATABASE_URL"]
 
 
-def broker_url() -> str:
-    """The Redis of the run: redis+socket:///path or redis://host:port/0."""
-    return os.environ["BROKER_URL"]
+def django_database() -> dict[str, object]:
+    """The same database as an entry of Django's DATABASES, with lasting connections."""
+    parts = urlsplit(database_url())
+    query = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": parts.username,
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.get("host", parts.hostname or ""),
+        "PORT": query.get("port", parts.port or ""),
+        "CONN_MAX_AGE": None,
+    }

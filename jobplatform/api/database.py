@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -89,17 +89,20 @@ def retry_transient(fn: Callable[[], T], *, attempts: int = 4, using: str = DEFA
 
 
 class Statement:
-    """One SQL statement that is prepared once per connection and run with the least work: for the hottest paths only.
+    """One SQL statement for the hottest paths, prepared once per connection and run with the least work.
 
-    It runs on Django's own connection, so it joins the caller's transaction. Parameters and results are PostgreSQL's
-    texts as bytes, None for null; `$1`, `$2` … name the parameters in the SQL. Compared with `psycopg.Cursor.execute`
-    it leaves out adaptation, locking and the wait loop, which are more than half of a short statement's time. The
-    price: it blocks its thread until the server answers, so it belongs in a worker thread, never in an event loop.
+    It runs on Django's own connection. Parameters and results are PostgreSQL's texts as bytes, None for null; `$1`, `$2`
+    … name the parameters in the SQL. Outside of a transaction it goes past psycopg: that leaves out adaptation, locking
+    and the wait loop, which are more than half of a short statement's time. The price: it blocks its thread until the
+    server answers, so it belongs in a worker thread, never in an event loop.
+
+    Inside of a transaction it is an ordinary prepared statement of psycopg. After a rollback psycopg drops all prepared
+    statements of the connection, ours too; outside of a transaction that is noticed and repaired, inside it could not be.
     """
 
     def __init__(self, name: str, sql: str, *, using: str = DEFAULT_DB_ALIAS) -> None:
         self._name = name.encode()
-        self._sql = sql.encode()
+        self._sql = sql
         self._using = using
         self._prepared: WeakKeyDictionary[RawConnection, bool] = WeakKeyDictionary()
 
@@ -128,16 +131,25 @@ class Statement:
         wrapper.ensure_connection()
         raw: RawConnection = wrapper.connection
         with wrapper.wrap_database_errors:
-            if not raw.autocommit and raw.pgconn.transaction_status == TransactionStatus.IDLE:
-                # psycopg opens a transaction with its first statement; this one goes past psycopg.
-                _checked(raw.pgconn.exec_(b"BEGIN"))
-            if raw not in self._prepared:
-                _checked(raw.pgconn.prepare(self._name, self._sql))
-                self._prepared[raw] = True
-            # psycopg's type leaves out None, which its code takes for null.
-            result = _checked(raw.pgconn.exec_prepared(self._name, params, None, 0))  # type: ignore[arg-type]
+            if raw.autocommit and raw.pgconn.transaction_status == TransactionStatus.IDLE:
+                result = self._past_psycopg(raw, params)
+            else:
+                result = self._through_psycopg(raw, params)
         columns = range(result.nfields)
         return [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
+
+    def _past_psycopg(self, raw: RawConnection, params: Sequence[bytes | None]) -> PGresult:
+        if raw not in self._prepared:
+            _checked(raw.pgconn.prepare(self._name, self._sql.encode()))
+            self._prepared[raw] = True
+        # psycopg's type leaves out None, which its code takes for null.
+        return _checked(raw.pgconn.exec_prepared(self._name, params, None, 0))  # type: ignore[arg-type]
+
+    def _through_psycopg(self, raw: RawConnection, params: Sequence[bytes | None]) -> PGresult:
+        cursor = psycopg.RawCursor(raw)
+        texts = [param if param is None else param.decode() for param in params]
+        cursor.execute(self._sql, texts, prepare=True)
+        return cast("PGresult", cursor.pgresult)
 
     def _recovered(self, wrapper: BaseDatabaseWrapper, error: DatabaseError) -> bool:
         """Whether a second try makes sense: the connection was dead, or the server no longer has this statement."""
@@ -148,13 +160,15 @@ class Statement:
         code = getattr(error.__cause__, "sqlstate", None)
         if code == "0A000":  # its columns changed under it: a migration
             _checked(raw.pgconn.exec_(b'DEALLOCATE "' + self._name + b'"'))
-        if code in {"0A000", "26000"}:  # 26000: unknown, after DISCARD
-            del self._prepared[raw]
+        if code in {"0A000", "26000"}:  # 26000: unknown, after psycopg's DEALLOCATE ALL
+            self._prepared.pop(raw, None)
             return True
         return False
 
 
 def _checked(result: PGresult) -> PGresult:
-    if result.status not in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
-        raise error_from_result(result)
-    return result
+    if result.status in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        return result
+    error = error_from_result(result)
+    # Without a code it was libpq that failed, not a statement: the connection is gone.
+    raise error if error.sqlstate else psycopg.OperationalError(str(error))

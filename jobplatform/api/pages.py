@@ -64,7 +64,8 @@ class CursorPage:
         return self.limit + 1
 
     @property
-    def _descending(self) -> bool:
+    def descending(self) -> bool:
+        """Whether this page is read from large keys to small ones."""
         return self._newest_first is not self.backwards
 
     # -------------------------------------------------------------------------------------------- reading
@@ -72,12 +73,12 @@ class CursorPage:
         """The rows of this page, in the order of the list, and perhaps one more for `answer` to see."""
         if self.after is not None:
             queryset = queryset.filter(self._beyond(self._keys, self.after))
-        order = [F(key).desc() if self._descending else F(key).asc() for key in self._keys]
+        order = [F(key).desc() if self.descending else F(key).asc() for key in self._keys]
         return self.ordered(list(queryset.order_by(*order)[: self.fetch]))
 
     def _beyond(self, keys: Sequence[str], values: Sequence[Any]) -> Q:
         # (a, b) < (x, y) is a <= x and (a < x or b < y): the first half lets an index on a be used.
-        compare = "lt" if self._descending else "gt"
+        compare = "lt" if self.descending else "gt"
         last = Q(**{f"{keys[0]}__{compare}": values[0]})
         if len(keys) == 1:
             return last
@@ -88,11 +89,11 @@ class CursorPage:
 
         `columns` are the SQL names of the keys, constants of the caller. Ask for `fetch` rows, then call `ordered`.
         """
-        direction = "desc" if self._descending else "asc"
+        direction = "desc" if self.descending else "asc"
         order = ", ".join(f"{column} {direction}" for column in columns)
         if self.after is None:
             return "true", order, []
-        compare = "<" if self._descending else ">"
+        compare = "<" if self.descending else ">"
         marks = ", ".join(["%s"] * len(columns))
         return f"({', '.join(columns)}) {compare} ({marks})", order, list(self.after)
 
@@ -102,16 +103,28 @@ class CursorPage:
 
     # -------------------------------------------------------------------------------------------- answering
     def answer(
-        self, rows: Sequence[Row], *, key: Callable[[Row], Sequence[Any]], show: Callable[[Row], Any]
+        self,
+        rows: Sequence[Row],
+        *,
+        key: Callable[[Row], Sequence[Any]],
+        show: Callable[[Row], Any],
+        stopped_at: Sequence[Any] | None = None,
     ) -> dict[str, Any]:
-        """`{"next", "previous", "results"}` from the rows of `of` or `ordered`."""
+        """`{"next", "previous", "results"}` from the rows of `of` or `ordered`.
+
+        `stopped_at`: the key at which a bounded scan gave up; there may be more behind it, whatever it found so far.
+        """
         shown = rows[: self.limit]
-        more = len(rows) > self.limit
-        behind = more or self.backwards  # who reads backwards came from a later page
-        before = more if self.backwards else self.after is not None
+        edge = key(shown[0] if self.backwards else shown[-1]) if shown else None
+        more = stopped_at or (edge if len(rows) > self.limit else None)  # where to go on in the direction of reading
+        # Who reads backwards came from a later page. An empty page knows no place of its own to go back from.
+        if self.backwards:
+            behind, before = (key(shown[-1]) if shown else None), more
+        else:
+            behind, before = more, (key(shown[0]) if shown and self.after is not None else None)
         return {
-            "next": self._link(key(shown[-1]), backwards=False) if shown and behind else None,
-            "previous": self._link(key(shown[0]), backwards=True) if shown and before else None,
+            "next": self._link(behind, backwards=False) if behind else None,
+            "previous": self._link(before, backwards=True) if before else None,
             "results": [show(row) for row in shown],
         }
 

@@ -4,7 +4,7 @@ A body has `type`, `title`, `status`, `detail`, `code` and, where several things
 `{field, code, message}` whose `field` is a JSON pointer into the request's body. Clients branch on `code`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypedDict
 
@@ -77,26 +77,30 @@ def title(code: str) -> str:
 
 
 # An app's own errors carry a stable `code`; which status each deserves is said once, by the views that raise them.
-_statuses: dict[type[Exception], int] = {}
+Answer = int | Callable[[Any], Problem]
+_answers: dict[type[Exception], Answer] = {}
 
 
-def answer_with(statuses: Mapping[type[Exception], int]) -> None:
+def answer_with(answers: Mapping[type[Exception], Answer]) -> None:
     """Register the HTTP status of an app's errors (and of their subclasses). Their `code` and text are passed on.
 
-    An error with a list `errors` of `{field, code, message}` or a text `field` has them passed on as well.
+    An error with a list `errors` of `{field, code, message}` or a text `field` has them passed on as well. Where a
+    status does not say enough, a function makes the problem from the error.
     """
-    _statuses.update(statuses)
+    _answers.update(answers)
 
 
 def _registered(exc: Exception) -> Problem | None:
     for cls in type(exc).__mro__:
-        status = _statuses.get(cls)
-        if status is not None:
+        answer = _answers.get(cls)
+        if answer is not None:
+            if not isinstance(answer, int):
+                return answer(exc)
             code = str(getattr(exc, "code", "refused"))
             errors: Sequence[FieldError] = getattr(exc, "errors", ())
             if not errors and isinstance(field := getattr(exc, "field", None), str) and field:
                 errors = [{"field": field, "code": code, "message": str(exc)}]
-            return Problem(status, code, str(exc), errors=errors)
+            return Problem(answer, code, str(exc), errors=errors)
     return None
 
 

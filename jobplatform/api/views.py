@@ -102,7 +102,8 @@ class ApiView(APIView):
     """Method → scope that the caller's credential needs."""
     max_body_bytes: ClassVar[int] = parsers.DEFAULT_LIMIT
     filters: ClassVar[frozenset[str]] = frozenset()
-    """Names that the query string may hold beside `limit`, `cursor`, `format` and `project`."""
+    """Names that the query string may hold beside `limit`, `cursor`, `format` and `project`. `metadata.` names all
+    that begin so."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # no OPTIONS: see the schema
     _headers_of_class: ClassVar[Mapping[str, str] | None] = None
@@ -151,7 +152,7 @@ class ApiView(APIView):
     def _check_query(self, request: Request) -> None:
         known = _ALWAYS | self.filters
         for name, values in request.query_params.lists():
-            if name not in known:
+            if name not in known and f"{name.partition('.')[0]}." not in known:
                 sentence = "The query string has a parameter that this address does not know."
                 field = {"field": f"?{name[:100]}", "code": "unknown_parameter", "message": "Unknown parameter."}
                 raise Problem(400, "unknown_parameter", sentence, errors=[field])  # type: ignore[list-item]

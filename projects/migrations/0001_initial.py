@@ -4,8 +4,9 @@ import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import projects.models
 from django.db import migrations, models
+
+import projects.models
 
 
 class Migration(migrations.Migration):
@@ -20,9 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=projects.models.new_id, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=projects.models.new_id, editable=False, primary_key=True, serialize=False),
                 ),
                 ("name", models.CharField(max_length=100)),
                 ("slug", models.SlugField(max_length=63, unique=True)),

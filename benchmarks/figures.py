@@ -1,0 +1,212 @@
+"""What is measured (figures), and which of them are compared (claims). Every figure is measured once per round."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks import web
+from benchmarks.results import Row, compare, percentile
+from benchmarks.stage import OURS, Stage
+
+Values = Mapping[str, float]  # what one measurement found, by the name of the value
+Runs = Mapping[str, Mapping[str, list[float]]]  # figure -> value -> one entry per run
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long one measurement lasts."""
+
+    seconds: float  # of a drain, a life cycle, a load
+    samples: int  # of the idle pick-up
+
+
+FULL = Length(seconds=8.0, samples=400)
+QUICK = Length(seconds=1.0, samples=40)
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Jobs a second out of a filled queue, or through the whole life cycle.
+
+    How many jobs make the wanted seconds is found by a first run of `begin_with` jobs, which does not count.
+    """
+
+    side: str
+    begin_with: int
+    whole_life: bool = False
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int]:
+        """One measurement. `jobs` is None at first; returns what was found, and the jobs for the next one."""
+        if jobs is None:
+            rate = self._rate(on, self.begin_with)
+            jobs = max(self.begin_with // 4, int(rate * length.seconds))
+        return {"rate": self._rate(on, jobs)}, jobs
+
+    def _rate(self, on: Stage, jobs: int) -> float:
+        run = on.run(self.side)
+        if self.whole_life:
+            answer = run.command("lifecycle", str(jobs))
+        else:
+            run.command("enqueue", str(jobs))
+            answer = run.command("drain", str(jobs))
+        return float(answer["jobs"]) / float(answer["seconds"])
+
+
+@dataclass(frozen=True)
+class PickUp:
+    """Milliseconds until an idle worker starts a job, from the moment that its COMMIT (or its message) goes out."""
+
+    side: str
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
+        samples = on.run(self.side).command("pickup", str(length.samples))["samples"]
+        called, handed_over, _ = ([one / 1e6 for one in column] for column in zip(*samples, strict=True))
+        values = {"p50": percentile(handed_over, 50), "p99": percentile(handed_over, 99)}
+        return values | {"called_p50": percentile(called, 50), "called_p99": percentile(called, 99)}, jobs
+
+
+@dataclass(frozen=True)
+class Post:
+    """Jobs a second accepted over HTTP."""
+
+    target: web.Target
+
+    @property
+    def side(self) -> str:
+        """Whose server it is."""
+        return self.target.side
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
+        return {"rate": web.measure(on, self.target, seconds=length.seconds)}, jobs
+
+
+FIGURES: Mapping[str, Drain | PickUp | Post] = {
+    "our drain": Drain(OURS, 20_000),
+    "prefork drain": Drain("celery_prefork", 1000),
+    "pgqueuer drain": Drain("pgqueuer_asyncpg", 20_000),
+    "our life cycle": Drain(OURS, 20_000, whole_life=True),
+    "our pick-up": PickUp(OURS),
+    "prefork pick-up": PickUp("celery_prefork"),
+    "our POST": Post(web.OUR_SINGLE),
+    "plain view": Post(web.PLAIN),
+    "our batch": Post(web.OUR_BATCH),
+    "solo drain": Drain("celery_solo", 2000),
+    "results drain": Drain("celery_results", 400),
+    "procrastinate drain": Drain("procrastinate_async", 1000),
+    "DBOS drain": Drain("dbos_queue", 500),
+    "solo pick-up": PickUp("celery_solo"),
+}
+
+PREFORK = "Celery prefork"
+PLAIN_VIEW = "plain Django view, one INSERT"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row to be: which value of which figure stands against which."""
+
+    name: str
+    unit: str
+    ours: tuple[str, str]
+    peer: tuple[str, str]
+    peer_name: str
+    must: float | None = None
+    aim: float | None = None
+    lower_is_better: bool = False
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        """The figures that must be measured for it."""
+        return self.ours[0], self.peer[0]
+
+    def row(self, runs: Runs) -> Row:
+        """The row, once every figure has its runs."""
+        return compare(
+            self.name,
+            self.unit,
+            runs[self.ours[0]][self.ours[1]],
+            runs[self.peer[0]][self.peer[1]],
+            peer_name=self.peer_name,
+            must=self.must,
+            aim=self.aim,
+            lower_is_better=self.lower_is_better,
+        )
+
+
+def _drain(name: str, figure: str, peer_name: str, *, must: float | None = None, aim: float | None = None) -> Claim:
+    return Claim(name, "jobs/s", ("our drain", "rate"), (figure, "rate"), peer_name, must, aim)
+
+
+def _pick_up(name: str, value: str, figure: str, peer_name: str, *, must: float | None = None) -> Claim:
+    aim = None if must is None else 0.7
+    ours, peer = ("our pick-up", value), (figure, value)
+    return Claim(name, "ms", ours, peer, peer_name, must, aim, lower_is_better=True)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    _drain("drain against Celery prefork", "prefork drain", PREFORK, must=15, aim=35),
+    _drain("drain against pgqueuer", "pgqueuer drain", "pgqueuer", must=1, aim=2.5),
+    Claim(
+        "whole life cycle against Celery prefork's drain",
+        "jobs/s",
+        ("our life cycle", "rate"),
+        ("prefork drain", "rate"),
+        PREFORK,
+        must=8,
+        aim=15,
+    ),
+    _pick_up("idle pick-up p50", "p50", "prefork pick-up", PREFORK, must=1),
+    _pick_up("idle pick-up p99", "p99", "prefork pick-up", PREFORK, must=1),
+    Claim(
+        "POST /jobs, one job a request",
+        "jobs/s",
+        ("our POST", "rate"),
+        ("plain view", "rate"),
+        PLAIN_VIEW,
+        must=0.6,
+        aim=0.9,
+    ),
+    Claim(
+        "POST /jobs/batch, 1,000 jobs a request",
+        "jobs/s",
+        ("our batch", "rate"),
+        ("plain view", "rate"),
+        PLAIN_VIEW,
+        must=6,
+        aim=10,
+    ),
+    # Shown without a bound.
+    _drain("drain against Celery solo x 2", "solo drain", "Celery solo x 2"),
+    _drain("drain against Celery with django-celery-results", "results drain", "Celery + django-celery-results"),
+    _drain("drain against procrastinate", "procrastinate drain", "procrastinate"),
+    _drain("drain against DBOS", "DBOS drain", "DBOS"),
+    _pick_up("idle pick-up p50 against Celery solo x 2", "p50", "solo pick-up", "Celery solo x 2"),
+    _pick_up("idle pick-up p99 against Celery solo x 2", "p99", "solo pick-up", "Celery solo x 2"),
+    _pick_up("idle pick-up p50 from the start of the call", "called_p50", "prefork pick-up", PREFORK),
+    _pick_up("idle pick-up p99 from the start of the call", "called_p99", "prefork pick-up", PREFORK),
+)
+
+
+def chosen(part: str) -> list[Claim]:
+    """The claims whose name contains `part`, whatever its case. Raises `LookupError` when there is none."""
+    found = [claim for claim in CLAIMS if part.lower() in claim.name.lower()]
+    if not found:
+        message = f"No row is named like {part!r}. There are: {', '.join(claim.name for claim in CLAIMS)}."
+        raise LookupError(message)
+    return found
+
+
+def alternate(
+    on: Stage, names: list[str], *, rounds: int, length: Length, tell: Callable[[str], None]
+) -> dict[str, dict[str, list[float]]]:
+    """Measure every named figure once per round, round after round, so that slow minutes hit all alike."""
+    runs: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    sizes: dict[str, int | None] = dict.fromkeys(names)
+    for number in range(1, rounds + 1):
+        for name in names:
+            values, sizes[name] = FIGURES[name].measure(on, length, sizes[name])
+            for value, found in values.items():
+                runs[name].setdefault(value, []).append(found)
+            tell(
+                f"round {number}/{rounds}: {name} " + ", ".join(f"{key} {found:,.5g}" for key, found in values.items())
+            )
+    return runs

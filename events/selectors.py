@@ -1,0 +1,154 @@
+"""Reading the log for people and programs: what happened to one subject, and what happened in a project."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+SCAN_ROWS = 10_000
+"""So many rows of the log one page looks at, whatever it finds among them."""
+
+Place = tuple[int, int]
+"""Where a row stands in the log: position, id."""
+
+_COLUMNS = "e.position, e.id, e.occurred_at, e.project_id, e.type, e.subject_id, e.seq, e.data::text"
+
+_OF_SUBJECT = f"""
+select {_COLUMNS}
+from events_event e
+where e.subject_id = %(subject_id)s
+  and e.project_id = %(project_id)s
+  and (%(after)s::int is null or case when %(forward)s then e.seq > %(after)s else e.seq < %(after)s end)
+order by case when %(forward)s then e.seq else -e.seq end
+limit %(limit)s
+"""
+
+# The rows of one subject are few, so they are all read by their index before anything is put in order.
+_ABOUT = f"""
+with about as materialized (
+    select * from events_event e where e.subject_id = %(subject_id)s
+)
+select {_COLUMNS}
+from about e
+where e.project_id = %(project_id)s
+  and (%(type)s::text is null or e.type = %(type)s)
+  and {{within}}
+order by e.position {{direction}}, e.id {{direction}}
+limit %(limit)s
+"""
+
+_SCAN = f"""
+select {_COLUMNS}
+from (
+    select * from events_event e where {{within}} order by e.position {{direction}}, e.id {{direction}} limit {SCAN_ROWS}
+) e
+where e.project_id = %(project_id)s
+  and (%(type)s::text is null or e.type = %(type)s)
+order by e.position {{direction}}, e.id {{direction}}
+limit %(limit)s
+"""
+
+_LAST_SCANNED = f"""
+select e.position, e.id
+from events_event e
+where {{within}}
+order by e.position {{direction}}, e.id {{direction}}
+offset {SCAN_ROWS - 1} limit 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One row of the log. `data` is JSON text."""
+
+    position: int
+    id: int
+    occurred_at: dt.datetime
+    project_id: UUID
+    type: str
+    subject_id: UUID
+    seq: int
+    data: str
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the log."""
+        return self.position, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events of a project. `settled`: only those before which nothing can appear any more."""
+
+    type: str | None = None
+    subject_id: UUID | None = None
+    occurred_after: dt.datetime | None = None
+    occurred_before: dt.datetime | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a bounded scan found, and where it gave up (None: it saw everything there is)."""
+
+    rows: list[EventRow] = field(default_factory=list)
+    stopped_at: Place | None = None
+
+
+def of_subject(
+    project_id: UUID, subject_id: UUID, *, after: int | None, forward: bool = True, limit: int
+) -> list[EventRow]:
+    """Events of one subject by `seq`, behind `after`, rising (`forward`) or falling."""
+    params = {"project_id": project_id, "subject_id": subject_id, "after": after, "forward": forward, "limit": limit}
+    return [EventRow(*row) for row in _fetch(_OF_SUBJECT, params)]
+
+
+def events(
+    project_id: UUID, wanted: EventFilter, *, edge: Place | None, descending: bool, limit: int
+) -> Scan:
+    """Events of a project in the order of the log, beyond `edge`, at most `limit`.
+
+    Without a subject the log is scanned for them, `SCAN_ROWS` rows at a time.
+    """
+    within, params = _within(wanted, edge, descending=descending)
+    words = {"within": within, "direction": "desc" if descending else "asc"}
+    params |= {"project_id": project_id, "type": wanted.type, "subject_id": wanted.subject_id, "limit": limit}
+    if wanted.subject_id is not None:
+        return Scan([EventRow(*row) for row in _fetch(_ABOUT.format(**words), params)])
+    rows = [EventRow(*row) for row in _fetch(_SCAN.format(**words), params)]
+    if len(rows) == limit:
+        return Scan(rows)
+    last = _fetch(_LAST_SCANNED.format(**words), params)
+    if not last:
+        return Scan(rows)
+    # Rows that arrived between the two statements have moved the end of the second: what was shown is not shown again.
+    stopped_at: Place = last[0]
+    if rows:
+        stopped_at = min(stopped_at, rows[-1].place) if descending else max(stopped_at, rows[-1].place)
+    return Scan(rows, stopped_at)
+
+
+def _within(wanted: EventFilter, edge: Place | None, *, descending: bool) -> tuple[str, dict[str, Any]]:
+    conditions, params = ["true"], {}
+    if edge is not None:
+        conditions.append(f"(e.position, e.id) {'<' if descending else '>'} (%(position)s, %(id)s)")
+        params |= {"position": edge[0], "id": edge[1]}
+    if wanted.settled:
+        conditions.append("e.position < (select event_horizon())")
+    if wanted.occurred_after is not None:
+        conditions.append("e.occurred_at >= %(occurred_after)s")
+        params["occurred_after"] = wanted.occurred_after
+    if wanted.occurred_before is not None:
+        conditions.append("e.occurred_at < %(occurred_before)s")
+        params["occurred_before"] = wanted.occurred_before
+    return " and ".join(conditions), params
+
+
+def _fetch(sql: str, params: dict[str, Any]) -> Sequence[Any]:
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cur:
+        return cur.execute(sql, params, prepare=False).fetchall()

@@ -1,0 +1,58 @@
+"""Events as JSON."""
+
+import re
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+
+from events.selectors import EventRow, Place
+from events.topics import topics_of
+
+_ID = re.compile(r"(\d{1,19})-(\d{1,19})")
+_LARGEST = 2**63 - 1
+
+
+class EventShown(BaseModel):
+    """One thing that happened. `id` orders the log; `seq` counts the events of one subject without gaps."""
+
+    id: str
+    type: str
+    seq: int
+    occurred_at: datetime
+    subject_id: UUID
+    project_id: UUID
+    topics: list[str]
+    data: dict[str, Any]
+
+
+def show_event(row: EventRow) -> dict[str, Any]:
+    """An `EventShown`."""
+    return {
+        "id": event_id(row.place),
+        "type": row.type,
+        "seq": row.seq,
+        "occurred_at": row.occurred_at,
+        "subject_id": row.subject_id,
+        "project_id": row.project_id,
+        "topics": topics_of(row.type),
+        "data": orjson.Fragment(row.data),
+    }
+
+
+def event_id(place: Place) -> str:
+    """The id of an event as the world sees it: `<position>-<id>`. Opaque to clients, and never used twice."""
+    return f"{place[0]}-{place[1]}"
+
+
+def place_of(event_id: str) -> Place | None:
+    """The place that an event's id names, or None if it is not one. `0` stands for the start of the log."""
+    if event_id == "0":
+        return 0, 0
+    found = _ID.fullmatch(event_id)
+    if found is None:
+        return None
+    position, number = int(found[1]), int(found[2])
+    return (position, number) if max(position, number) <= _LARGEST else None

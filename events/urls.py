@@ -1,0 +1,10 @@
+"""Routes of the log, under /api/v1/."""
+
+from django.urls import path
+
+from events import views
+
+app_name = "events"
+urlpatterns = [
+    path("events", views.EventsView.as_view(), name="events"),
+]

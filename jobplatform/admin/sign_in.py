@@ -1,0 +1,54 @@
+"""Signing in to the admin: the form, with a limit on failures. Failures stand in the audit record.
+
+A second factor would be asked for here: it is the site's `login_form`.
+"""
+
+import datetime as dt
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.forms import AuthenticationForm
+
+from events import audit
+from events.models import AuditRecord
+
+WINDOW = dt.timedelta(minutes=5)
+MOST_PER_NAME = 10
+"""Failures of one name from one address within the window."""
+MOST_PER_ADDRESS = 100
+
+
+class SignInForm(AuthenticationForm):  # type: ignore[misc] # unfold has no types
+    """Name and password. After too many failures it refuses, without looking at the password, until the window has passed."""
+
+    def clean(self) -> dict[str, Any]:
+        """Check the limit, then the password. Raises ValidationError."""
+        name = str(self.cleaned_data.get("username") or "")[:150]
+        address = str(self.request.META.get("REMOTE_ADDR", "") if self.request else "")
+        if self._failed_too_often(name, address):
+            message = "Too many failures. Wait some minutes, then try again."
+            raise forms.ValidationError(message, code="too_many_failures")
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except forms.ValidationError:
+            audit.record(
+                action="login.failed",
+                actor="anonymous",
+                subject_type="login",
+                subject_id=address,
+                reason="wrong name or password",
+                data={"name": name.replace("\0", "")},
+            )
+            raise
+        return cleaned
+
+    def _failed_too_often(self, name: str, address: str) -> bool:
+        since = timezone.now() - WINDOW
+        recent = list(
+            AuditRecord.objects.filter(subject_type="login", subject_id=address)
+            .values_list("occurred_at", "data__name")
+            .order_by("-id")[:MOST_PER_ADDRESS]
+        )
+        names = [failed for at, failed in recent if at >= since]
+        return len(names) >= MOST_PER_ADDRESS or names.count(name) >= MOST_PER_NAME

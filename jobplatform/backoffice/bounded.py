@@ -1,0 +1,92 @@
+"""Lists over tables of any size: no count of the table, no scan beyond a window, one order.
+
+A list shows the newest rows of its window. What a filter does not find there is further back, and the page offers to
+look on from where the window ends.
+"""
+
+from typing import Any, cast
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from unfold.views import ChangeList
+
+MOST_ROWS = 1_000
+"""Rows that can be leafed through. Who looks for more filters."""
+
+WINDOW = 50_000
+"""Rows that a filter may look at for one page."""
+
+BEFORE = "before"
+"""The parameter that says where an older window begins."""
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg] # the stub is generic, the class is not
+    """Pages over the first `MOST_ROWS` rows; counts no further."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """How many rows there are, `MOST_ROWS` at most."""
+        return min(self._counted, MOST_ROWS)
+
+    @property
+    def more(self) -> bool:
+        """Whether there are more than can be leafed through."""
+        return self._counted > MOST_ROWS
+
+    @cached_property
+    def _counted(self) -> int:
+        rows = cast("QuerySet[Model]", self.object_list)
+        return rows[: MOST_ROWS + 1].count()
+
+
+class BoundedChangeList(ChangeList):  # type: ignore[misc] # unfold has no types
+    """A list whose statement looks at `WINDOW` rows at most. The admin says by which column: `window_field`."""
+
+    end_of_window: Any = None  # where an older window would begin; None: this one reaches the beginning
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+        """The one order that an index serves, whatever the address says."""
+        return list(self.model_admin.ordering)
+
+    def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Without the parameter that moves the window: it is not a column."""
+        found: dict[str, Any] = super().get_filters_params(params)
+        found.pop(BEFORE, None)
+        return found
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """The filtered rows within the window."""
+        rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        return self.bound(request, rows)
+
+    def bound(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Cut the rows to the window."""
+        return self.within_window(rows, self.model._default_manager.order_by(*self.model_admin.ordering))
+
+    def within_window(self, rows: QuerySet[Any], all_rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Cut `rows` to the newest `WINDOW` of `all_rows`, which an index yields in their order."""
+        field = self.model_admin.window_field
+        before = self.params.get(BEFORE)
+        if before:
+            try:
+                value = self.model._meta.get_field(field).to_python(before)
+            except Exception as error:  # Django turns this one into a redirect to the unfiltered list
+                raise IncorrectLookupParameters from error
+            rows, all_rows = rows.filter(**{f"{field}__lt": value}), all_rows.filter(**{f"{field}__lt": value})
+        self.end_of_window = next(iter(all_rows.values_list(field, flat=True)[WINDOW : WINDOW + 1]), None)
+        return rows if self.end_of_window is None else rows.filter(**{f"{field}__gt": self.end_of_window})
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The page, without "show all", which would clear the filters."""
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+    @property
+    def older(self) -> str | None:
+        """The address of the next older window, while this list is narrowed; None when there is none."""
+        if self.end_of_window is None or not (self.query or self.has_active_filters or BEFORE in self.params):
+            return None
+        return str(self.get_query_string({BEFORE: self.end_of_window}))

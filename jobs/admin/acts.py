@@ -1,0 +1,238 @@
+"""What an operator may do to jobs: cancel, retry, retry with another payload. Each wants a permission and a reason.
+
+The services do it and write the audit record; doing it twice does it once.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from jobplatform.backoffice import markup
+from jobplatform.backoffice.filters import uuid_of
+from jobplatform.backoffice.reasons import ReasonForm, actor_of
+from jobs import registry, services
+from jobs.admin import looks
+from jobs.errors import InvalidPayload, JobsError
+from jobs.models import Job
+from jobs.states import CANCELLABLE, REDRIVABLE, Status
+
+MOST_SELECTED = 100
+"""Jobs of one act from the list: more is a redrive, which goes in slices."""
+
+LARGEST_PAYLOAD = 1024 * 1024
+
+
+class EditForm(ReasonForm):
+    """A payload as JSON text, and why it is changed."""
+
+    payload = forms.CharField(
+        max_length=LARGEST_PAYLOAD,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 16, "class": "jp-json-input", "spellcheck": "false"}),
+    )
+    field_order = ("payload", "reason")
+
+    def clean_payload(self) -> dict[str, Any]:
+        """The payload as an object."""
+        try:
+            value = json.loads(self.cleaned_data["payload"], parse_constant=_refuse, object_pairs_hook=_once)
+        except ValueError as error:
+            message = f"This is not JSON: {error}"
+            raise forms.ValidationError(message) from error
+        except RecursionError as error:
+            message = "This is nested too deeply."
+            raise forms.ValidationError(message) from error
+        if not isinstance(value, dict):
+            message = "The payload is a JSON object: {…}."
+            raise forms.ValidationError(message)
+        return value
+
+
+def _refuse(name: str) -> None:
+    message = f"{name} is not a JSON value"
+    raise ValueError(message)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        message = "a name occurs twice in one object"
+        raise ValueError(message)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing to do: who may, from which statuses, and how it is called before and after."""
+
+    name: str
+    title: str
+    done: str
+    permission: str
+    allowed: frozenset[Status]
+    icon: str
+    tone: str
+    explanation: str
+    do: Callable[[Job, str, dict[str, Any]], Job]
+    form: type[ReasonForm] = field(default=ReasonForm)
+
+    def open_to(self, request: HttpRequest, job: Job) -> bool:
+        """Whether this person may do it to this job now."""
+        return job.status in self.allowed and request.user.has_perm(self.permission)
+
+
+def _cancel(job: Job, actor: str, given: dict[str, Any]) -> Job:
+    return services.cancel(project_id=job.project_id, job_id=job.id, actor=actor, reason=given["reason"])
+
+
+def _retry(job: Job, actor: str, given: dict[str, Any]) -> Job:
+    return services.retry(
+        project_id=job.project_id, job_id=job.id, actor=actor, reason=given["reason"], payload=given.get("payload")
+    )
+
+
+CANCEL = Act(
+    "cancel",
+    "Cancel",
+    "cancelled",
+    "jobs.cancel_job",
+    CANCELLABLE | {Status.PROCESSING},
+    "cancel",
+    "danger",
+    "A job that waits is cancelled at once. A job that runs is asked to stop; its handler decides when.",
+    _cancel,
+)
+RETRY = Act(
+    "retry",
+    "Retry",
+    "queued again",
+    "jobs.retry_job",
+    REDRIVABLE | {Status.BLOCKED},
+    "replay",
+    "primary",
+    "The job is queued once more, with its attempts counted anew. Its history stays.",
+    _retry,
+)
+EDIT = Act(
+    "edit-and-retry",
+    "Edit payload and retry",
+    "queued again with the new payload",
+    "jobs.edit_payload",
+    REDRIVABLE | {Status.BLOCKED},
+    "edit_note",
+    "default",
+    "The new payload replaces the old one, and the job is queued once more with its attempts counted anew.",
+    _retry,
+    EditForm,
+)
+ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT)}
+
+
+def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) -> HttpResponse:
+    """The form of an act on one job, and the act."""
+    act = _permitted(request, name)
+    job = Job.objects.filter(id=job_id).first()
+    if job is None:
+        raise Http404
+    address = reverse("admin:jobs_job_change", args=(job.id,))
+    if job.status not in act.allowed:
+        messages.warning(request, f"The job is {job.status.replace('_', ' ')} now: there is nothing to {name}.")
+        return HttpResponseRedirect(address)
+    initial = {"payload": json.dumps(job.payload, indent=2, ensure_ascii=False)} if act is EDIT else {}
+    form = act.form(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
+        try:
+            after = act.do(job, actor_of(request), form.cleaned_data)
+        except InvalidPayload as error:
+            for line in _lines(error):
+                form.add_error("payload" if act is EDIT else None, line)
+        except JobsError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(address)
+        else:
+            messages.success(request, _result(act, after))
+            return HttpResponseRedirect(address)
+    return _page(model_admin, request, act, [job], form, address)
+
+
+def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpResponse:
+    """The form of an act on jobs selected in the list, and the act, job by job."""
+    act = _permitted(request, name)
+    if act is EDIT:
+        raise Http404
+    given = request.GET.get("ids", "")
+    ids = [found for text in given.split(",")[:MOST_SELECTED] if (found := uuid_of(text))]
+    jobs = list(Job.objects.defer("payload", "output", "steps").filter(id__in=ids).order_by("-id"))
+    address = reverse("admin:jobs_job_changelist")
+    if not jobs:
+        messages.warning(request, "No job was selected.")
+        return HttpResponseRedirect(address)
+    form = act.form(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        done, refused = 0, []
+        for job in jobs:
+            try:
+                act.do(job, actor_of(request), form.cleaned_data)
+                done += 1
+            except JobsError as error:
+                refused.append(f"{job.id}: {error}")
+        if done:
+            messages.success(request, f"{done} {'job was' if done == 1 else 'jobs were'} {act.done}.")
+        if refused:
+            messages.warning(request, f"{len(refused)} left as they are. {refused[0]}")
+        return HttpResponseRedirect(address)
+    return _page(model_admin, request, act, jobs, form, address)
+
+
+def _permitted(request: HttpRequest, name: str) -> Act:
+    act = ACTS.get(name)
+    if act is None:
+        raise Http404
+    if not (request.user.has_perm("jobs.view_job") and request.user.has_perm(act.permission)):
+        raise PermissionDenied
+    return act
+
+
+def _result(act: Act, job: Job) -> str:
+    if act is CANCEL and job.status == Status.PROCESSING:
+        return f"The job {job.id} was asked to stop."
+    return f"The job {job.id} was {act.done}."
+
+
+def _lines(error: InvalidPayload) -> list[str]:
+    found = [
+        f"{'.'.join(str(part) for part in item.get('loc', ())) or 'payload'}: {item.get('msg', '')}"
+        for item in getattr(error, "errors", ())
+    ]
+    return found or [str(error)]
+
+
+def _page(
+    model_admin: Any, request: HttpRequest, act: Act, jobs: Sequence[Job], form: ReasonForm, back: str
+) -> HttpResponse:
+    for job in jobs:
+        job.badge = looks.status(job.status)  # type: ignore[attr-defined] # for the template
+        job.stands_open = job.status in act.allowed  # type: ignore[attr-defined] # (same)
+    kind = registry.find(jobs[0].kind) if act is EDIT else None
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"{act.title}: {jobs[0].kind}" if len(jobs) == 1 else f"{act.title}: {len(jobs)} jobs",
+        "opts": model_admin.opts,
+        "act": act,
+        "jobs": jobs,
+        "form": form,
+        "back": back,
+        "schema": markup.pretty(kind.payload.model_json_schema()) if kind else None,
+    }
+    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined] # as Django's own admin views do
+    return TemplateResponse(request, "jobs/admin/act.html", context)

@@ -1,0 +1,110 @@
+"""Filters of the engine's lists. Their choices come from small tables and from the code, never from a scan."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.timezone import make_aware
+from unfold.contrib.filters.admin import DropdownFilter
+
+from jobs import extensions, registry
+from jobs.admin.listing import moment_id
+from jobs.models import Job, Shelf
+from jobs.states import Stage, Status
+
+
+class _Choice(DropdownFilter):  # type: ignore[misc] # unfold has no types
+    """One column, one value."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """Rows of the chosen value."""
+        value = self.value()
+        return queryset.filter(**{self.parameter_name: value}) if value else queryset
+
+
+class StatusFilter(_Choice):
+    """By status."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All statuses, in the order of a job's life."""
+        return [(status.value, status.value.replace("_", " ")) for status in Status]
+
+
+class KindFilter(_Choice):
+    """By kind: those that this process knows, and those that ever had a job."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All kinds by name."""
+        known = {kind.name for kind in registry.kinds()}
+        seen = set(Shelf.objects.values_list("kind", flat=True).distinct())
+        return [(name, name) for name in sorted(known | seen)]
+
+
+class StageFilter(_Choice):
+    """By stage."""
+
+    title = "stage"
+    parameter_name = "stage"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The engine's stages and those that apps registered."""
+        names = [stage.value for stage in Stage] + [name for name, _ in extensions.stages]
+        return [(name, name) for name in dict.fromkeys(names)]
+
+
+class CreatedFilter(admin.ListFilter):
+    """By the time of creation (UTC), from and until, read off the ids."""
+
+    title = "created (UTC)"
+    parameter_name = "created"
+    template = "jobs/admin/filter_created.html"
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        for name in self.expected_parameters():
+            given = params.pop(name, None)
+            if given and given[-1]:
+                self.used_parameters[name] = given[-1]
+
+    def has_output(self) -> bool:
+        """Always."""
+        return True
+
+    def expected_parameters(self) -> list[str]:
+        """From and until."""
+        return ["created_from", "created_until"]
+
+    def value(self) -> tuple[dt.datetime | None, dt.datetime | None]:
+        """The two moments, each if it was given."""
+        since, until = (self._moment(name) for name in self.expected_parameters())
+        return since, until
+
+    def _moment(self, name: str) -> dt.datetime | None:
+        text = self.used_parameters.get(name)
+        if not text:
+            return None
+        try:
+            return make_aware(dt.datetime.fromisoformat(text).replace(tzinfo=None), dt.UTC)
+        except (ValueError, OverflowError) as error:
+            raise IncorrectLookupParameters from error
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """What the template shows."""
+        yield {name.removeprefix("created_"): self.used_parameters.get(name, "") for name in self.expected_parameters()}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows within the two moments."""
+        since, until = self.value()
+        if since:
+            queryset = queryset.filter(id__gte=moment_id(since))
+        return queryset.filter(id__lt=moment_id(until)) if until else queryset

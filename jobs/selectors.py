@@ -1,0 +1,331 @@
+"""Reading jobs, for the API. Whatever belongs to a project is asked for with that project's id.
+
+No list reads more than `SCAN_ROWS` rows or carries more than `PAGE_BYTES`, whatever it is asked for: a filter over one
+of the common statuses has no index (each would be paid for by every job), so such a page may end early and say where
+to go on.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+
+from events import log
+from jobs.errors import JobNotFound
+from jobs.models import RARE
+from jobs.states import ENDED, Status
+
+SCAN_ROWS = 10_000
+"""So many jobs one page looks at, whatever it finds among them."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""So much of payloads, outputs and steps one page carries, as they are stored (compressed); one job at least."""
+CLOCKS_APART = dt.timedelta(minutes=5)
+"""An id tells the time of the host that made it, which may differ from the database's by so much."""
+
+SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
+"""Statuses in which nothing moves a job on by itself: what `?wait=` waits for."""
+
+_HEAD = """j.id, j.kind, j.status, j.stage, j.attempt, j.max_attempts, j.priority, j.lane, j.confirm, j.quality, j.due_at,
+    j.created_at, j.started_at, j.finished_at, j.error::text, j.progress::text, j.metadata::text"""
+_BODY = ("payload", "output", "steps")
+_COLUMNS = f"{_HEAD}, {', '.join(f'j.{name}::text' for name in _BODY)}"
+
+_GET = f"select {_COLUMNS} from jobs_job j where j.id = %(id)s and j.project_id = %(project_id)s"
+
+# What several requests wait for, in one statement.
+_AWAITED = f"""
+select {_COLUMNS}
+from unnest(%(id)b::uuid[], %(project_id)b::uuid[], %(last_look)b::boolean[]) as x (id, project_id, last_look)
+join jobs_job j on j.id = x.id and j.project_id = x.project_id
+where x.last_look or j.status = any(%(settled)s)
+"""
+
+# From inside out: the bounded scan by an index that has the order of the list; the filters; the bound on bytes.
+_LIST = f"""
+select {_HEAD}, {', '.join(f"case when j.carried < {PAGE_BYTES} then j.{name}::text end" for name in _BODY)},
+    j.carried >= {PAGE_BYTES}
+from (
+    select j.*, sum(j.size) over (order by j.id {{direction}} rows unbounded preceding) - j.size as carried
+    from (
+        select j.*, {' + '.join(f'coalesce(pg_column_size(j.{name}), 0)' for name in _BODY)} as size
+        from (
+            select * from jobs_job j where {{within}} order by j.id {{direction}} limit {SCAN_ROWS}
+        ) j
+        where {{filters}}
+        order by j.id {{direction}}
+        limit {{limit}}
+    ) j
+) j
+order by j.id {{direction}}
+"""
+
+_LAST_SCANNED = f"""
+select j.id from jobs_job j where {{within}} order by j.id {{direction}} offset {SCAN_ROWS - 1} limit 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as the API shows it. The last fields are JSON texts."""
+
+    id: UUID
+    kind: str
+    status: str
+    stage: str
+    attempt: int
+    max_attempts: int | None
+    priority: int
+    lane: str | None
+    confirm: str | None
+    quality: float | None
+    due_at: dt.datetime
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: str | None
+    progress: str | None
+    metadata: str | None
+    payload: str
+    output: str | None
+    steps: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs of a project. `metadata`: keys and the texts that their values have."""
+
+    kind: str | None = None
+    status: Status | None = None
+    stage: str | None = None
+    lane: str | None = None
+    error_code: str | None = None
+    created_after: dt.datetime | None = None
+    created_before: dt.datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a bounded scan found, and where it gave up (None: it saw everything there is)."""
+
+    rows: list[JobRow] = field(default_factory=list)
+    stopped_at: UUID | None = None
+
+
+def job(project_id: UUID, job_id: UUID) -> JobRow:
+    """One job of a project.
+
+    Raises:
+        JobNotFound: the project has no such job.
+    """
+    with log.cursor() as cur:
+        row = cur.execute(_GET, {"id": job_id, "project_id": project_id}, prepare=True).fetchone()
+    if row is None:
+        raise JobNotFound(job_id=job_id)
+    return JobRow(*row)
+
+
+def exists(project_id: UUID, job_id: UUID) -> None:
+    """Nothing, if the project has this job.
+
+    Raises:
+        JobNotFound: it has not.
+    """
+    with log.cursor() as cur:
+        cur.execute("select 1 from jobs_job where id = %s and project_id = %s", (job_id, project_id), prepare=True)
+        if cur.fetchone() is None:
+            raise JobNotFound(job_id=job_id)
+
+
+def awaited(jobs: Sequence[tuple[UUID, UUID, bool]], *, on: psycopg.Connection[Any]) -> dict[UUID, JobRow]:
+    """Of these jobs (id, project, last look) those that are settled, and those that get their last look, by id."""
+    params = {
+        "id": [job[0] for job in jobs],
+        "project_id": [job[1] for job in jobs],
+        "last_look": [job[2] for job in jobs],
+        "settled": sorted(SETTLED),
+    }
+    with psycopg.Cursor(on) as cur:
+        return {row[0]: JobRow(*row) for row in cur.execute(_AWAITED, params, prepare=False).fetchall()}
+
+
+def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: bool, limit: int) -> Scan:
+    """Jobs of a project by id, which is the order of their creation, beyond `edge`, at most `limit`.
+
+    A page may hold fewer and still not be the last: see `Scan.stopped_at`.
+    """
+    params: dict[str, Any] = {"project_id": project_id}
+    words = {"within": _within(wanted, edge, params, descending=descending), "direction": _direction(descending)}
+    filters = _filters(wanted, params)
+    with log.cursor() as cur:
+        cur.execute(_LIST.format(**words, filters=filters or "true", limit=int(limit)), params, prepare=False)
+        rows = []
+        for *columns, too_much in cur.fetchall():
+            if too_much:
+                return Scan(rows, rows[-1].id)
+            rows.append(JobRow(*columns))
+        if len(rows) == limit or not filters:
+            return Scan(rows)
+        last = cur.execute(_LAST_SCANNED.format(**words), params, prepare=False).fetchone()
+    if last is None:
+        return Scan(rows)
+    # Jobs that came between the two statements moved the end of the second: what was shown must not be shown again.
+    stopped_at: UUID = last[0]
+    if rows:
+        stopped_at = min(stopped_at, rows[-1].id) if descending else max(stopped_at, rows[-1].id)
+    return Scan(rows, stopped_at)
+
+
+def _direction(descending: bool) -> str:
+    return "desc" if descending else "asc"
+
+
+def _within(wanted: JobFilter, edge: UUID | None, params: dict[str, Any], *, descending: bool) -> str:
+    """Conditions that the index of the scan answers: `jobs_job_rare` for a rare status, else `jobs_job_listed`."""
+    conditions = ["j.project_id = %(project_id)s"]
+    if wanted.status in RARE:
+        # Written out, as the index is partial. It is a name of our own enumeration.
+        conditions.append(f"j.status = '{wanted.status.value}'")
+    if edge is not None:
+        conditions.append(f"j.id {'<' if descending else '>'} %(edge)s")
+        params["edge"] = edge
+    # An id tells when it was made, unless somebody has moved the clock that `created_at` is taken from.
+    if not settings.VIRTUAL_CLOCK:
+        if wanted.created_after is not None:
+            conditions.append("j.id >= %(first)s")
+            params["first"] = _id_of(wanted.created_after, -CLOCKS_APART)
+        if wanted.created_before is not None:
+            conditions.append("j.id < %(last)s")
+            params["last"] = _id_of(wanted.created_before, CLOCKS_APART)
+    return " and ".join(conditions)
+
+
+def _id_of(moment: dt.datetime, shift: dt.timedelta) -> UUID:
+    """The smallest UUIDv7 of a moment."""
+    since_epoch = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + shift
+    milliseconds = min(max(0, int(since_epoch / dt.timedelta(milliseconds=1))), 2**48 - 1)
+    return UUID(int=milliseconds << 80)
+
+
+def _filters(wanted: JobFilter, params: dict[str, Any]) -> str:
+    """Conditions that every scanned row is held against; none of the texts comes from a request."""
+    conditions = []
+    for column, value in (("kind", wanted.kind), ("stage", wanted.stage), ("lane", wanted.lane)):
+        if value is not None:
+            conditions.append(f"j.{column} = %({column})s")
+            params[column] = value
+    if wanted.status is not None and wanted.status not in RARE:
+        conditions.append("j.status = %(status)s")
+        params["status"] = wanted.status.value
+    if wanted.error_code is not None:
+        conditions.append("j.error ->> 'code' = %(error_code)s")
+        params["error_code"] = wanted.error_code
+    if wanted.created_after is not None:
+        conditions.append("j.created_at >= %(created_after)s")
+        params["created_after"] = wanted.created_after
+    if wanted.created_before is not None:
+        conditions.append("j.created_at < %(created_before)s")
+        params["created_before"] = wanted.created_before
+    for number, (key, text) in enumerate(wanted.metadata.items()):
+        conditions.append(f"j.metadata ->> %(key_{number})s = %(text_{number})s")
+        params |= {f"key_{number}": key, f"text_{number}": text}
+    return " and ".join(conditions)
+
+
+# ---------------------------------------------------------------------------------------------- attempts
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """A finished attempt. `error`, `log` and `metrics` are JSON texts."""
+
+    number: int
+    attempt: int
+    stage: str
+    outcome: str
+    started_at: dt.datetime
+    ended_at: dt.datetime
+    worker: str | None
+    error: str | None
+    log: str | None
+    metrics: str | None
+
+
+_ATTEMPTS = """
+select a.claim_no, a.attempt, a.stage, a.outcome, a.started_at, a.ended_at, w.name, a.error::text, a.log::text,
+    a.metrics::text
+from jobs_attempt a
+left join jobs_worker w on w.id = a.worker_id
+where a.job_id = %(job_id)s and a.project_id = %(project_id)s
+  and (%(after)s::int is null or case when %(forward)s then a.claim_no > %(after)s else a.claim_no < %(after)s end)
+order by case when %(forward)s then a.claim_no else -a.claim_no end
+limit %(limit)s
+"""
+
+
+def attempts(
+    project_id: UUID, job_id: UUID, *, after: int | None, forward: bool = True, limit: int
+) -> list[AttemptRow]:
+    """Finished attempts at a job in the order of their claims, behind `after`."""
+    params = {"project_id": project_id, "job_id": job_id, "after": after, "forward": forward, "limit": limit}
+    with log.cursor() as cur:
+        return [AttemptRow(*row) for row in cur.execute(_ATTEMPTS, params, prepare=False).fetchall()]
+
+
+# ---------------------------------------------------------------------------------------------- why it stands there
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the claim reads of a job, for a person who asks why it does not run."""
+
+    kind: str
+    status: str
+    attempt: int
+    gate: int
+    due_at: dt.datetime
+    due: bool
+    paused: bool
+    cancel_requested: bool
+    live_workers: int
+    ahead: int
+    worker: str | None
+    error: str | None
+
+
+LONGEST_QUEUE = 1000
+"""Jobs that are due before this one are counted up to here."""
+
+_STANDING = f"""
+select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platform_now()), coalesce(s.paused, false),
+    j.cancel_requested,
+    (select count(*) from jobs_worker w
+     where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '12 seconds' and j.kind = any(w.kinds)),
+    case when j.status = 'queued' then (select count(*) from (
+        select from jobs_job o
+        where o.shelf_id = j.shelf_id and o.project_id = j.project_id and o.status = 'queued' and o.gate = 0
+          and (o.due_at, o.id) < (j.due_at, j.id)
+        limit {LONGEST_QUEUE}) o) else 0 end,
+    w.name, j.error::text
+from jobs_job j
+left join jobs_shelf s on s.id = j.shelf_id
+left join jobs_worker w on w.id = j.claimed_by
+where j.id = %(id)s and j.project_id = %(project_id)s
+"""
+
+
+def standing(project_id: UUID, job_id: UUID) -> Standing:
+    """How a job stands.
+
+    Raises:
+        JobNotFound: the project has no such job.
+    """
+    with log.cursor() as cur:
+        row = cur.execute(_STANDING, {"id": job_id, "project_id": project_id}, prepare=False).fetchone()
+    if row is None:
+        raise JobNotFound(job_id=job_id)
+    return Standing(*row)

@@ -1,0 +1,510 @@
+"""Jobs and kinds over HTTP: parse, call, answer. The project is that of the caller's credential."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.response import Response
+from uuid_utils.compat import uuid7
+
+from events.serializers import EventShown
+from events.views import events_of
+from jobplatform.api import problems
+from jobplatform.api.database import retry_transient
+from jobplatform.api.idempotency import idempotent
+from jobplatform.api.pages import CursorPage
+from jobplatform.api.problems import FieldError, Problem
+from jobplatform.api.query import query_text, query_time
+from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
+from jobplatform.api.validation import validated
+from jobplatform.api.views import ApiRequest, ApiView, Example
+from jobs import refusals, registry, selectors, services
+from jobs.errors import JobsError, SubmitRefused, UnknownKind
+from jobs.refusals import Refused
+from jobs.selectors import SCAN_ROWS, JobFilter
+from jobs.serializers import (
+    MOST_IN_A_BATCH,
+    AttemptShown,
+    BatchShown,
+    CancelJob,
+    CreateJob,
+    CreateJobs,
+    Envelope,
+    ExplainShown,
+    JobShown,
+    KindShown,
+    RetryJob,
+    address,
+    example_of,
+    explain,
+    schema_of,
+    show_attempt,
+    show_job,
+    show_kind,
+    show_new,
+)
+from jobs.states import Status
+from jobs.store import NewJob
+from jobs.waiting import LONGEST_SECONDS, waiting_room
+
+LARGEST_BATCH = 16 * 1024 * 1024  # bytes
+MOST_METADATA_FILTERS = 5
+MOST_ERRORS_OF_ITEM = 10
+
+_SECONDS = re.compile(r"\d{1,2}(\.\d{1,3})?")
+# What says that somebody may not, or must wait, is no refusal of the job itself.
+_NOT_REFUSALS = frozenset({401, 409, 503})
+
+
+def _note(request: ApiRequest, error: Problem | JobsError, kind: str = "") -> None:
+    """Count the refusal of a creation in the log."""
+    problem = problems.of(error)
+    if problem is not None and problem.status not in _NOT_REFUSALS:
+        refusals.note(request.caller.project_id, {problem.code: Refused(kind)})
+
+
+_FILTERS = [
+    OpenApiParameter("kind", OpenApiTypes.STR, description="Only jobs of this kind."),
+    OpenApiParameter("status", {"type": "string", "enum": [s.value for s in Status]}, description="Only these."),
+    OpenApiParameter("stage", OpenApiTypes.STR, description="Only jobs in this stage."),
+    OpenApiParameter("lane", OpenApiTypes.STR, description="Only jobs of this lane."),
+    OpenApiParameter("error_code", OpenApiTypes.STR, description="Only jobs whose last error has this code."),
+    OpenApiParameter("created_after", OpenApiTypes.DATETIME, description="Only jobs created from this time on."),
+    OpenApiParameter("created_before", OpenApiTypes.DATETIME, description="Only jobs created before this time."),
+    *LIST_PARAMETERS,
+]
+
+_LIST_DESCRIPTION = f"""The project's jobs, newest first.
+
+`metadata.<key>=<value>` (up to {MOST_METADATA_FILTERS} of them) asks for jobs whose metadata has this text under the
+key.
+
+A page looks at {SCAN_ROWS:,} jobs at most. Where a filter matches few of them, a page may hold fewer jobs than `limit`,
+or none, while `next` leads on. The list is at its end when `next` is null. The statuses parked, pending_approval,
+confirming, blocked, failed, rejected and cancelled have an index of their own and need no such patience.
+"""
+
+
+class JobsView(ApiView):
+    """Jobs of the project.
+
+    GET lists them, newest first. POST creates one; choose a kind below to see an example of its payload.
+    """
+
+    name = "Jobs"
+    scopes = {"GET": "jobs:read", "POST": "jobs:write"}
+    filters = frozenset(
+        {"kind", "status", "stage", "lane", "error_code", "created_after", "created_before", "metadata."}
+    )
+
+    @extend_schema(
+        operation_id="jobs_list",
+        parameters=_FILTERS,
+        responses={200: page_of(JobShown), **PROBLEMS},
+        description=_LIST_DESCRIPTION,
+    )
+    def get(self, request: ApiRequest) -> Response:
+        """List jobs."""
+        page = CursorPage(request)
+        scan = selectors.jobs(
+            request.caller.project_id,
+            _filter(request),
+            edge=page.after[0] if page.after else None,
+            descending=page.descending,
+            limit=page.fetch,
+        )
+        stopped_at = None if scan.stopped_at is None else (scan.stopped_at,)
+        rows = page.ordered(scan.rows)
+        return Response(page.answer(rows, key=lambda row: (row.id,), show=show_job, stopped_at=stopped_at))
+
+    @extend_schema(
+        operation_id="jobs_create",
+        parameters=[IdempotencyHeader],
+        request=CreateJob,
+        responses={202: JobShown, 200: JobShown, **PROBLEMS},
+        description=(
+            "Create a job. 202: it was accepted, durably, and will end or stand blocked with a reason. 200: its kind"
+            " allows one such job at a time, and this is the one that there is."
+        ),
+    )
+    def post(self, request: ApiRequest) -> Response:
+        """Create a job."""
+        kind = ""
+        try:
+            ask = request.body_as(CreateJob)
+            kind = ask.kind
+            return idempotent(
+                request,
+                project_id=request.caller.project_id,
+                route="POST /api/v1/jobs",
+                fn=lambda: retry_transient(lambda: _create(request, ask)),
+            )
+        except (Problem, JobsError) as error:
+            _note(request, error, kind)
+            raise
+
+    def get_examples(self, request: ApiRequest) -> list[Example]:
+        """A job of each public kind."""
+        return [
+            Example(kind.name, {"kind": kind.name, "payload": example_of(kind) or {}}, schema_of(kind))
+            for kind in registry.kinds()
+            if kind.public
+        ]
+
+
+def _public(name: str) -> registry.Kind[Any]:
+    """The kind, if jobs of it may be created over HTTP.
+
+    Raises:
+        UnknownKind: they may not, or there is none.
+    """
+    kind = registry.get(name)
+    if not kind.public:
+        raise UnknownKind(kind=name)
+    return kind
+
+
+def _create(request: ApiRequest, ask: CreateJob) -> Response:
+    """One statement, which is its own transaction unless an Idempotency-Key wants a larger one."""
+    if _public(ask.kind).unique is not None:
+        return _create_unique(request, ask)
+    wanted = ask.request()
+    row = services.prepare(request.caller.project_id, wanted)
+    services.ask_gates(row.project_id, [wanted])
+    (submitted,) = services.insert([row])
+    return Response(show_new(row, ask, submitted), status=202, headers={"Location": address(row.id)})
+
+
+def _create_unique(request: ApiRequest, ask: CreateJob) -> Response:
+    project_id = request.caller.project_id
+    (submitted,) = services.submit_many(project_id=project_id, requests=[ask.request()])
+    shown = show_job(selectors.job(project_id, submitted.id))
+    return Response(shown, status=200 if submitted.existing else 202, headers={"Location": address(submitted.id)})
+
+
+def _filter(request: ApiRequest) -> JobFilter:
+    status = query_text(request, "status")
+    if status and status not in list(Status):
+        raise Problem(400, "unknown_status", f"A status is one of {', '.join(Status)}.")
+    metadata = {
+        name.partition(".")[2]: text
+        for name, text in request.query_params.items()
+        if name.startswith("metadata.") and name != "metadata."
+    }
+    if len(metadata) > MOST_METADATA_FILTERS:
+        raise Problem(400, "too_many_filters", f"At most {MOST_METADATA_FILTERS} keys of metadata can be asked for.")
+    return JobFilter(
+        kind=query_text(request, "kind"),
+        status=Status(status) if status else None,
+        stage=query_text(request, "stage"),
+        lane=query_text(request, "lane"),
+        error_code=query_text(request, "error_code"),
+        created_after=query_time(request, "created_after"),
+        created_before=query_time(request, "created_before"),
+        metadata=metadata,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- many jobs
+
+
+class JobBatchView(ApiView):
+    """Create up to 1,000 jobs with one request.
+
+    The answer says of each, in order, its id or why it was refused. Those that fit are created in one transaction.
+    """
+
+    name = "Batch of jobs"
+    scopes = {"POST": "jobs:write"}
+    max_body_bytes = LARGEST_BATCH
+
+    @extend_schema(
+        operation_id="jobs_create_batch",
+        parameters=[IdempotencyHeader],
+        request=CreateJobs,
+        responses={202: BatchShown, **PROBLEMS},
+        description=(
+            f"Create up to {MOST_IN_A_BATCH:,} jobs. Each is looked at by itself: the answer holds, in order, the `id`"
+            " of what was created or the `error` of what was refused. All that fit are created in one transaction."
+        ),
+    )
+    def post(self, request: ApiRequest) -> Response:
+        """Create many jobs."""
+        try:
+            return _create_batch(request)
+        except (Problem, JobsError) as error:
+            _note(request, error)
+            raise
+
+    def get_examples(self, request: ApiRequest) -> list[Example]:
+        """Two jobs of each public kind."""
+        return [
+            Example(kind.name, {"jobs": [{"kind": kind.name, "payload": example_of(kind) or {}}] * 2}, schema_of(kind))
+            for kind in registry.kinds()
+            if kind.public
+        ]
+
+
+def _create_batch(request: ApiRequest) -> Response:
+    project_id = request.caller.project_id
+    items = [_prepared(project_id, item) for item in request.body_as(Envelope).jobs]
+    refused: list[Problem] = []
+
+    def create() -> Response:
+        refused[:] = [item for item in items if isinstance(item, Problem)]
+        jobs = [item for item in items if not isinstance(item, Problem)]
+        closed = _closed_gates(project_id, [ask for ask, _ in jobs])
+        ids = iter(_insert(project_id, [item for item in jobs if item[0].kind not in closed]))
+        shown: list[dict[str, Any]] = []
+        for item in items:
+            problem = item if isinstance(item, Problem) else closed.get(item[0].kind)
+            shown.append({"id": next(ids)} if problem is None else {"error": _item_error(problem)})
+        refused.extend(closed[ask.kind] for ask, _ in jobs if ask.kind in closed)
+        return Response({"batch_id": uuid7(), "jobs": shown}, status=202)
+
+    response = idempotent(
+        request, project_id=project_id, route="POST /api/v1/jobs/batch", fn=lambda: retry_transient(create)
+    )
+    if refused:
+        counts = Counter(problem.code for problem in refused)
+        refusals.note(project_id, {code: Refused("", number) for code, number in counts.items()})
+    return response
+
+
+Prepared = tuple[CreateJob, NewJob]
+
+
+def _prepared(project_id: UUID, item: Any) -> Prepared | Problem:
+    try:
+        ask = validated(CreateJob, item)
+        _public(ask.kind)
+        return ask, services.prepare(project_id, ask.request())
+    except (Problem, JobsError) as error:
+        problem = problems.of(error)
+        if problem is None:
+            raise
+        return problem
+
+
+def _closed_gates(project_id: UUID, asks: Sequence[CreateJob]) -> dict[str, Problem]:
+    """Kinds that a gate refuses."""
+    closed = {}
+    for kind in {ask.kind for ask in asks}:
+        try:
+            services.ask_gates(project_id, [ask.request() for ask in asks if ask.kind == kind])
+        except SubmitRefused as error:
+            problem = problems.of(error)
+            if problem is None:
+                raise
+            closed[kind] = problem
+    return closed
+
+
+def _insert(project_id: UUID, jobs: Sequence[Prepared]) -> list[UUID]:
+    if not jobs:
+        return []
+    if any(registry.get(ask.kind).unique for ask, _ in jobs):
+        done = services.submit_many(project_id=project_id, requests=[ask.request() for ask, _ in jobs])
+    else:
+        done = services.insert([row for _, row in jobs])
+    return [submitted.id for submitted in done]
+
+
+def _item_error(problem: Problem) -> dict[str, Any]:
+    errors: list[FieldError] = problem.errors[:MOST_ERRORS_OF_ITEM]
+    return {"code": problem.code, "message": problem.detail, "errors": errors}
+
+
+# ---------------------------------------------------------------------------------------------- one job
+
+
+class JobView(ApiView):
+    """One job.
+
+    `?wait=25` answers when the job has ended or needs a person, after so many seconds at the latest.
+    """
+
+    name = "Job"
+    scopes = {"GET": "jobs:read"}
+    filters = frozenset({"wait"})
+
+    @extend_schema(
+        operation_id="jobs_get",
+        parameters=[
+            OpenApiParameter(
+                "wait",
+                {"type": "number", "minimum": 0, "maximum": LONGEST_SECONDS},
+                description=(
+                    "Seconds to wait until the job has ended or needs a person. The answer is the job as it stands"
+                    " then; with too many waiting already, as it stands now."
+                ),
+            )
+        ],
+        responses={200: JobShown, **PROBLEMS},
+    )
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Show one job."""
+        seconds = _seconds(request)
+        project_id = request.caller.project_id
+        row = selectors.job(project_id, job_id)
+        if seconds and row.status not in selectors.SETTLED:
+            row = waiting_room.wait(job_id, project_id, seconds) or selectors.job(project_id, job_id)
+        return Response(show_job(row))
+
+
+def _seconds(request: ApiRequest) -> float:
+    text = request.query_params.get("wait")
+    if not text:
+        return 0
+    if not _SECONDS.fullmatch(text) or float(text) > LONGEST_SECONDS:
+        raise Problem(400, "invalid_wait", f"wait is a number of seconds, at most {LONGEST_SECONDS:g}.")
+    return float(text)
+
+
+class JobEventsView(ApiView):
+    """What happened to one job, oldest first."""
+
+    name = "Events of a job"
+    scopes = {"GET": "jobs:read"}
+
+    @extend_schema(
+        operation_id="jobs_events", parameters=LIST_PARAMETERS, responses={200: page_of(EventShown), **PROBLEMS}
+    )
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
+        """List the events of a job, oldest first."""
+        selectors.exists(request.caller.project_id, job_id)
+        return events_of(request, job_id)
+
+
+class JobAttemptsView(ApiView):
+    """The finished attempts of one job, oldest first, with what they logged."""
+
+    name = "Attempts of a job"
+    scopes = {"GET": "jobs:read"}
+
+    @extend_schema(
+        operation_id="jobs_attempts", parameters=LIST_PARAMETERS, responses={200: page_of(AttemptShown), **PROBLEMS}
+    )
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
+        """List the finished attempts of a job, oldest first."""
+        project_id = request.caller.project_id
+        selectors.exists(project_id, job_id)
+        page = CursorPage(request, keys=("number",), newest_first=False)
+        rows = selectors.attempts(
+            project_id,
+            job_id,
+            after=page.after[0] if page.after else None,
+            forward=not page.descending,
+            limit=page.fetch,
+        )
+        return Response(page.answer(page.ordered(rows), key=lambda row: (row.number,), show=show_attempt))
+
+
+class JobExplainView(ApiView):
+    """Why a job stands where it stands."""
+
+    name = "Explain a job"
+    scopes = {"GET": "jobs:read"}
+
+    @extend_schema(operation_id="jobs_explain", responses={200: ExplainShown, **PROBLEMS})
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Explain why a job stands where it stands."""
+        return Response(explain(selectors.standing(request.caller.project_id, job_id)))
+
+
+class JobCancelView(ApiView):
+    """Stop a job: at once where it waits; where it runs, its handler is told.
+
+    POST does it. A job that has ended otherwise cannot be stopped.
+    """
+
+    name = "Cancel a job"
+    scopes = {"POST": "jobs:write"}
+
+    @extend_schema(operation_id="jobs_cancel", request=CancelJob, responses={200: JobShown, **PROBLEMS})
+    def post(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Stop a job. Stopping a stopped job changes nothing."""
+        ask = request.body_as(CancelJob, optional=True)
+        caller = request.caller
+        retry_transient(
+            lambda: services.cancel(
+                project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason
+            )
+        )
+        return Response(show_job(selectors.job(caller.project_id, job_id)))
+
+    def get_example(self, request: ApiRequest) -> dict[str, Any]:
+        """A reason."""
+        return {"reason": "The order was withdrawn."}
+
+
+class JobRetryView(ApiView):
+    """Queue a job once more that has failed, was rejected or cancelled, or stands blocked.
+
+    POST does it. Its attempts are counted anew; another payload may be given.
+    """
+
+    name = "Retry a job"
+    scopes = {"POST": "jobs:write"}
+
+    @extend_schema(operation_id="jobs_retry", request=RetryJob, responses={200: JobShown, **PROBLEMS})
+    def post(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Queue an ended or blocked job once more."""
+        ask = request.body_as(RetryJob, optional=True)
+        caller = request.caller
+        retry_transient(
+            lambda: services.retry(
+                project_id=caller.project_id,
+                job_id=job_id,
+                actor=caller.actor,
+                reason=ask.reason,
+                payload=ask.payload,
+            )
+        )
+        return Response(show_job(selectors.job(caller.project_id, job_id)))
+
+    def get_example(self, request: ApiRequest) -> dict[str, Any]:
+        """A reason. To repair the payload, add `payload`."""
+        return {"reason": "The cause was repaired."}
+
+
+# ---------------------------------------------------------------------------------------------- kinds
+
+
+class KindsView(ApiView):
+    """Kinds of jobs that can be created here, with the JSON schema of their payloads and an example of each."""
+
+    name = "Kinds"
+    scopes = {"GET": "jobs:read"}
+
+    @extend_schema(operation_id="kinds_list", parameters=LIST_PARAMETERS, responses={200: page_of(KindShown), **PROBLEMS})
+    def get(self, request: ApiRequest) -> Response:
+        """List the kinds by name."""
+        page = CursorPage(request, keys=("name",), newest_first=False)
+        kinds = [kind for kind in registry.kinds() if kind.public]
+        if page.after is not None:
+            (edge,) = page.after
+            kinds = [kind for kind in kinds if (kind.name < edge if page.descending else kind.name > edge)]
+        if page.descending:
+            kinds.reverse()
+        rows = page.ordered(kinds[: page.fetch])
+        return Response(page.answer(rows, key=lambda kind: (kind.name,), show=show_kind))
+
+
+class KindView(ApiView):
+    """One kind of job: what its payload must be, and its policies."""
+
+    name = "Kind"
+    scopes = {"GET": "jobs:read"}
+
+    @extend_schema(operation_id="kinds_get", responses={200: KindShown, **PROBLEMS})
+    def get(self, request: ApiRequest, kind: str) -> Response:
+        """Show one kind."""
+        found = registry.find(kind)
+        if found is None or not found.public:
+            raise Problem(404, "kind_not_found", "There is no such kind.")
+        return Response(show_kind(found))

@@ -1,0 +1,125 @@
+"""The commands of the Makefile where they do more than call a program."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobplatform import processes
+from jobplatform.embedded import Embedded
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVERS = {"DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY", "VIRTUAL_CLOCK"}
+VENV = Path(sys.executable).parent.parent
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def make(*arguments: str, cwd: Path = ROOT, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["make", *arguments], cwd=cwd, env=environment() | env, capture_output=True, text=True, check=False
+    )
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in SERVERS and not name.startswith("MAKE")}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the Makefile and an installation that needs no network: every lock file is empty."""
+    directory = tmp_path / "checkout"
+    (directory / "requirements").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", directory)
+    shutil.copy(ROOT / "requirements" / "install.py", directory / "requirements")
+    for name in ("uv", "base", "dev"):
+        (directory / "requirements" / f"{name}.txt").write_text("")
+    return directory
+
+
+@contextlib.contextmanager
+def up(data_dir: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """`make up` in a session of its own, as in a terminal; ready when the block begins."""
+    command = ["make", "up", f"DATA={data_dir}", "PORT=0", f"VENV={VENV}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        ready = data_dir / "run.json"
+        assert processes.wait_until(lambda: ready.exists() or process.poll() is not None, seconds=120)
+        assert ready.exists()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(60)
+
+
+def alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("how", ["ctrl_c", "terminate", "kill"])
+def test_the_end_of_make_up_is_the_end_of_everything(tmp_path: Path, how: str) -> None:
+    with up(tmp_path / "data") as process:
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) > 8
+        if how == "ctrl_c":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGTERM if how == "terminate" else signal.SIGKILL)
+        process.wait(60)
+
+        assert processes.wait_until(lambda: not alive(family), seconds=60)
+    Embedded(tmp_path / "data").destroy()
+
+
+def test_an_old_interpreter_is_refused_in_one_sentence(checkout: Path, tmp_path: Path) -> None:
+    pretend = "import runpy, sys; sys.version_info = (3, 9, 1); del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+    old = tmp_path / "python-of-old"
+    old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$@"\n')
+    old.chmod(0o755)
+    done = make("base", f"PYTHON={old}", cwd=checkout)
+
+    assert done.returncode != 0
+    assert "3.11 to 3.14" in done.stderr
+
+
+def test_a_machine_without_python_is_told_what_to_install(checkout: Path) -> None:
+    done = make("base", "PYTHON=", cwd=checkout)
+
+    assert done.returncode != 0
+    assert "Install python3 and python3-venv" in done.stderr
+
+
+def test_an_environment_that_cannot_be_written_is_explained(checkout: Path) -> None:
+    done = make("base", "VENV=/proc/self/venv", cwd=checkout)
+
+    assert done.returncode != 0
+    assert "make your own clone" in done.stderr
+
+
+def test_an_installation_that_is_current_is_left_alone(checkout: Path, tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    stamp = "from requirements import install; print(install.digest('dev'), end='')"
+    done = subprocess.run([sys.executable, "-c", stamp], cwd=checkout, capture_output=True, text=True, check=True)
+    (venv / ".installed").write_text(done.stdout)
+
+    for level in ("dev", "base"):
+        done = make(level, f"VENV={venv}", f"PYTHON={sys.executable}", cwd=checkout)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert sorted(entry.name for entry in venv.iterdir()) == [".installed", "bin"]
+
+
+def test_every_target_is_explained() -> None:
+    said = make("help").stdout
+
+    for target in ("demo", "up", "test", "test-long", "bench", "lint", "audit", "sbom", "lock", "clean", "clean-data"):
+        assert target in said

@@ -1,0 +1,51 @@
+"""Which rows there are, and that each can be made from what is measured."""
+
+import pytest
+
+from benchmarks import figures
+
+BOUNDS = {
+    "drain against Celery prefork": (15, 35, False),
+    "drain against pgqueuer": (1, 2.5, False),
+    "whole life cycle against Celery prefork's drain": (8, 15, False),
+    "idle pick-up p50": (1, 0.7, True),
+    "idle pick-up p99": (1, 0.7, True),
+    "POST /jobs, one job a request": (0.6, 0.9, False),
+    "POST /jobs/batch, 1,000 jobs a request": (6, 10, False),
+}
+
+
+def test_the_bounded_rows_are_the_promised_ones() -> None:
+    bounded = {claim.name: (claim.must, claim.aim, claim.lower_is_better) for claim in figures.CLAIMS if claim.must}
+    assert bounded == BOUNDS
+
+
+def test_names_of_rows_are_unique() -> None:
+    names = [claim.name for claim in figures.CLAIMS]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("claim", figures.CLAIMS, ids=lambda claim: claim.name)
+def test_each_row_rests_on_figures_that_are_measured(claim: figures.Claim) -> None:
+    assert set(claim.figures) <= set(figures.FIGURES)
+
+
+def test_every_figure_is_used_by_a_row() -> None:
+    assert {name for claim in figures.CLAIMS for name in claim.figures} == set(figures.FIGURES)
+
+
+def test_part_of_a_name_chooses_rows_whatever_its_case() -> None:
+    assert [claim.name for claim in figures.chosen("PGQUEUER")] == ["drain against pgqueuer"]
+    assert figures.chosen("") == list(figures.CLAIMS)
+
+
+def test_a_part_that_no_row_has_is_refused_with_the_names_that_exist() -> None:
+    with pytest.raises(LookupError, match="drain against pgqueuer"):
+        figures.chosen("nothing like this")
+
+
+def test_a_row_is_made_from_the_medians_of_its_figures() -> None:
+    runs = {"our drain": {"rate": [90.0, 100.0, 110.0]}, "pgqueuer drain": {"rate": [40.0, 50.0, 60.0]}}
+    [claim] = figures.chosen("pgqueuer")
+    row = claim.row(runs)
+    assert (row.ours, row.peer, row.ratio, row.peer_name, row.verdict) == (100.0, 50.0, 2.0, "pgqueuer", "must")

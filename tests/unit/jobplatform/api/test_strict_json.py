@@ -1,0 +1,126 @@
+"""What may and may not be in a body."""
+
+import json
+import math
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobplatform.api import strict_json
+from jobplatform.api.problems import Problem
+from tests.corpora.bad_json import BAD_JSON, GOOD_JSON, JSON, BadBody, within
+
+BODIES = [bad for bad in BAD_JSON if bad.content_type == JSON]
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(strict_json.SMALLEST_INTEGER, strict_json.LARGEST_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+    | st.sampled_from([":", '":', "\\u003a", "\\u0000", "1234567890123456789012", "[{", "}]"])
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+def refusal_of(body: bytes) -> Problem:
+    with pytest.raises(Problem) as refused:
+        strict_json.loads(body)
+    return refused.value
+
+
+@pytest.mark.parametrize("bad", BODIES, ids=str)
+def test_a_bad_body_is_refused_with_its_code(bad: BadBody) -> None:
+    problem = refusal_of(bad.body)
+
+    assert (problem.status, problem.code) == (bad.status, bad.code)
+    assert len(problem.detail) < 300
+
+
+@pytest.mark.parametrize("bad", [bad for bad in BODIES if bad.is_value], ids=str)
+def test_a_bad_value_is_refused_inside_of_a_good_body(bad: BadBody) -> None:
+    envelope = b'{"metadata": {"id": "018f6b1e", "n": [1, 2, {"a": ":"}]}, "data": %s, "more": "..."}'
+
+    assert refusal_of(within(bad, envelope).body).code == bad.code
+
+
+@pytest.mark.parametrize("body", GOOD_JSON, ids=lambda body: body[:40].decode(errors="replace"))
+def test_an_odd_body_that_is_fine_is_read_as_the_standard_library_reads_it(body: bytes) -> None:
+    assert strict_json.loads(body) == json.loads(body)
+
+
+@given(values, st.booleans())
+def test_what_json_can_say_is_read_exactly(value: Any, escaped: bool) -> None:  # noqa: FBT001
+    body = json.dumps(value, ensure_ascii=escaped).encode()
+
+    read = strict_json.loads(body)
+
+    assert read == value
+    assert json.dumps(read) == json.dumps(value)  # 1 is not 1.0, and the order of keys is kept
+
+
+@given(st.dictionaries(texts, values, min_size=1, max_size=4), st.data())
+def test_a_key_that_is_named_twice_is_found_wherever_it_stands(value: dict[str, Any], data: st.DataObject) -> None:
+    twice = data.draw(st.sampled_from(sorted(value)))
+    escape = data.draw(st.booleans())
+    parts = [f"{json.dumps(key, ensure_ascii=escape)}:{json.dumps(item)}" for key, item in value.items()]
+    parts.insert(data.draw(st.integers(0, len(parts))), f"{json.dumps(twice)} : {json.dumps(data.draw(values))}")
+    document = "{" + ",".join(parts) + "}"
+    envelope = data.draw(st.sampled_from(["%s", '[1,%s,{"a":":"}]', '{"x":{"y":[%s]}}']))
+
+    assert refusal_of(envelope.replace("%s", document).encode()).code == "duplicate_key"
+
+
+@given(values, st.sampled_from([2**64, -(2**63) - 1, 10**20, 10**30]), st.data())
+def test_an_integer_beyond_64_bits_is_never_rounded(value: Any, number: int, data: st.DataObject) -> None:
+    body = json.dumps(data.draw(st.sampled_from([[value, number], {"a": value, "b": {"c": number}}]))).encode()
+
+    assert refusal_of(body).code == "number_out_of_range"
+
+
+@given(st.binary(max_size=200) | st.text("[]{}\":,\\u0123eE+-. nN", max_size=60).map(str.encode))
+def test_any_bytes_are_read_as_json_or_refused_as_a_problem(body: bytes) -> None:
+    try:
+        value = strict_json.loads(body)
+    except Problem as problem:
+        assert problem.status == 400
+        return
+
+    assert value == json.loads(body.decode())
+    assert not any(isinstance(item, float) and not math.isfinite(item) for item in [value])
+
+
+@given(values, st.integers(0, 80))
+def test_depth_is_counted_in_arrays_and_objects(value: Any, levels: int) -> None:
+    def depth(item: Any) -> int:
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else None
+        return 0 if inner is None else 1 + max((depth(part) for part in inner), default=0)
+
+    for _ in range(levels):
+        value = [value]
+
+    assert strict_json.deeper_than(value, strict_json.DEEPEST) is (depth(value) > strict_json.DEEPEST)
+
+
+def test_nearly_every_body_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careful(_body: bytes) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(strict_json, "_loads_carefully", careful)
+    body = {"kind": "a:b", "at": "2026-11-22T05:50:00Z", "url": "https://a.b:8000/", "é": "\\u00e9 ü", "n": [1, 2.5]}
+
+    assert strict_json.loads(orjson.dumps(body)) == body
+
+
+def test_a_problem_does_not_repeat_what_was_sent() -> None:
+    problem = refusal_of(b'{"password": "hunter2", "password": "hunter3"}')
+
+    assert "hunter" not in str(problem.body())
