@@ -3,6 +3,7 @@
 #   make demo                     real messages through the whole platform, with a table of what happened
 #   make up [PORT=n] [DATA=dir]   the platform until Ctrl-C; PORT=0 takes a free port
 #   make test [ONLY=path]         the tests; make test-long: those with their full counts
+#   make handler NAME=noun.verb [INTO=dir]   a handler and its test, to start from
 #   make bench [ONLY=part]        the measured claims of the README
 #   make lint                     the checkers
 #   make audit · sbom · lock      known holes in what is installed · what is installed · new versions of it
@@ -15,6 +16,8 @@ VENV ?= .venv
 DATA ?= .data
 PORT ?=
 ONLY ?=
+NAME ?=
+INTO ?= .
 # The first interpreter that is new enough and can make a virtual environment.
 ifndef PYTHON
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -27,7 +30,7 @@ STAY := exec $(RUN) -I -S jobplatform/launch.py $$PPID SIGTERM - $(RUN)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-long bench lint audit sbom lock clean clean-data base dev
+.PHONY: help demo up handler test test-long bench lint audit sbom lock clean clean-data base dev
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +40,9 @@ demo: base
 
 up: base
 	@$(STAY) -m jobplatform.supervisor up --data "$(DATA)" $(if $(PORT),--port "$(PORT)")
+
+handler: base
+	@exec $(RUN) manage.py newhandler "$(NAME)" --into "$(INTO)"
 
 test: dev
 	@exec $(RUN) -m pytest -m "not long" $(ONLY)

@@ -63,6 +63,11 @@ def _schedules() -> Iterator[CheckMessage]:
 
 
 def _database() -> Iterator[CheckMessage]:
+    if not settings.DATABASE_URL:
+        yield Error(
+            "DATABASE_URL is not set: run `make up`, or give postgresql://user:password@host/name.", id="platform.E010"
+        )
+        return
     try:
         with connection.cursor() as cur:
             cur.execute("select current_setting('fsync'), current_setting('full_page_writes')")

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
             os.initgroups(user, account.pw_gid)
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
-        except PermissionError:
+        except OSError:
             sys.exit(f"Cannot become the user {user}: this environment does not let root change users.")
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

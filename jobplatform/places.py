@@ -6,6 +6,7 @@ under `MACHINE_DIR` instead. `embedded.json` in the data directory remembers wha
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -250,9 +251,9 @@ def _run_as(user: str, command: list[str]) -> bool:
             check=False,
             capture_output=True,
         )
-    except PermissionError:
-        return False  # the program lies where that account cannot reach it
-    except subprocess.SubprocessError as error:
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            return False  # the program lies where that account cannot reach it
         message = f"Root cannot become the user {user} here. Run it as a normal user instead."
         raise EmbeddedError(message) from error
     return done.returncode == 0

@@ -34,7 +34,7 @@ from typing import IO, Self
 from jobplatform import processes, runfile
 from jobplatform.children import ROOT, Child, procfile, stop
 from jobplatform.embedded import Embedded, EmbeddedError
-from jobplatform.places import make_data_directory
+from jobplatform.places import make_data_directory, program_versions
 from jobplatform.runfile import RunInfo
 
 HOST = "127.0.0.1"
@@ -217,7 +217,7 @@ class Stack:
         """Return the environment of the children; starts the embedded servers unless theirs are given."""
         env = dict(self.environ)
         if not (env.get("DATABASE_URL") and env.get("BROKER_URL")):
-            self._say("up", "starting PostgreSQL and Redis")
+            self._say("up", f"starting {' and '.join(program_versions())}, on private sockets")
             self._embedded = Embedded(self.data_dir)
             self._embedded.start()
             env["DATABASE_URL"] = env.get("DATABASE_URL") or self._embedded.database_url
@@ -336,7 +336,10 @@ class Stack:
 
     def _say(self, name: str, line: str) -> None:
         if not self.quiet:
-            print(f"{name:>13} | {line}", flush=True)
+            try:
+                print(f"{name:>8} | {line}", flush=True)
+            except OSError:  # nobody reads any more; the log files have it all
+                self.quiet = True
 
 
 def _secrets(data_dir: Path) -> dict[str, str]:

@@ -13,6 +13,9 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.views import ChangeList
 
+from jobplatform.backoffice import subjects
+from jobplatform.backoffice.markup import NOTHING
+
 MOST_ROWS = 1_000
 """Rows that can be leafed through. Who looks for more filters."""
 
@@ -80,9 +83,14 @@ class BoundedChangeList(ChangeList):  # type: ignore[misc] # unfold has no types
         return rows if self.end_of_window is None else rows.filter(**{f"{field}__gt": self.end_of_window})
 
     def get_results(self, request: HttpRequest) -> None:
-        """The page, without "show all", which would clear the filters."""
+        """The page, each row with the name of its project; without "show all", which would clear the filters."""
         super().get_results(request)
         self.full_result_count = self.result_count
+        self.result_list = list(self.result_list)
+        if self.result_list and hasattr(self.model, "project_id"):
+            names = subjects.projects()
+            for row in self.result_list:
+                row.project_name = names.get(row.project_id, str(row.project_id or NOTHING))
 
     @property
     def older(self) -> str | None:

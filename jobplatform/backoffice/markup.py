@@ -85,6 +85,17 @@ def moment(at: dt.datetime | None, *, now: dt.datetime | None = None) -> SafeStr
     )
 
 
+def moment_and_date(at: dt.datetime, *, now: dt.datetime | None = None) -> SafeString:
+    """A moment as date and time (UTC), with its distance from now."""
+    exact = at.astimezone(dt.UTC)
+    return format_html(
+        '<time datetime="{}">{}</time> <small class="jp-soft">{}</small>',
+        exact.isoformat(),
+        exact.strftime("%Y-%m-%d %H:%M:%S"),
+        distance(exact, now or timezone.now()),
+    )
+
+
 def distance(at: dt.datetime, now: dt.datetime) -> str:
     """`in 5 s`, `3 min ago`, and the date from a week on."""
     seconds = (at - now).total_seconds()

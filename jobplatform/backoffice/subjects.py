@@ -5,6 +5,7 @@ model a noun stands for (`project`: `projects.Project`), so that a page can name
 """
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.apps import apps
@@ -14,6 +15,8 @@ from django.db.models import Model
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from jobplatform.backoffice.markup import NOTHING
 
 PLATFORM = UUID(int=0)
 """The project of the platform's own jobs."""
@@ -49,6 +52,22 @@ def names(noun: str, keys: Iterable[object]) -> dict[object, str]:
     """Names of subjects by id, as far as they exist."""
     model = model_of(noun)
     return {} if model is None else {key: str(row) for key, row in model._default_manager.in_bulk(set(keys)).items()}
+
+
+def exists(noun: str, key: object) -> bool:
+    """Whether there is such a subject."""
+    model = model_of(noun)
+    return model is not None and model._default_manager.filter(pk=key).exists()
+
+
+def project_of(row: Any) -> SafeString:
+    """A link to the project of a row. Rows of a bounded list know its name; for any other it is looked up."""
+    if row.project_id is None:
+        return format_html("{}", NOTHING)
+    name = getattr(row, "project_name", None)
+    if name is None:
+        name = "Platform" if row.project_id == PLATFORM else names("project", [row.project_id]).get(row.project_id)
+    return link("project", row.project_id, name or "")
 
 
 def link(noun: str, key: object, name: str = "") -> SafeString:

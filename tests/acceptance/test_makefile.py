@@ -16,20 +16,13 @@ from jobplatform import processes
 from jobplatform.embedded import Embedded
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVERS = {"DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY", "VIRTUAL_CLOCK"}
 VENV = Path(sys.executable).parent.parent
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def make(*arguments: str, cwd: Path = ROOT, **env: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["make", *arguments], cwd=cwd, env=environment() | env, capture_output=True, text=True, check=False
-    )
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in SERVERS and not name.startswith("MAKE")}
+def make(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["make", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -45,10 +38,10 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def up(data_dir: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def up(data_dir: Path, env: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     """`make up` in a session of its own, as in a terminal; ready when the block begins."""
     command = ["make", "up", f"DATA={data_dir}", "PORT=0", f"VENV={VENV}"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         ready = data_dir / "run.json"
         assert processes.wait_until(lambda: ready.exists() or process.poll() is not None, seconds=120)
@@ -65,8 +58,10 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("how", ["ctrl_c", "terminate", "kill"])
-def test_the_end_of_make_up_is_the_end_of_everything(tmp_path: Path, how: str) -> None:
-    with up(tmp_path / "data") as process:
+def test_the_end_of_make_up_is_the_end_of_everything(
+    tmp_path: Path, clean_environment: dict[str, str], how: str
+) -> None:
+    with up(tmp_path / "data", clean_environment) as process:
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) > 8
         if how == "ctrl_c":
@@ -80,7 +75,10 @@ def test_the_end_of_make_up_is_the_end_of_everything(tmp_path: Path, how: str) -
 
 
 def test_an_old_interpreter_is_refused_in_one_sentence(checkout: Path, tmp_path: Path) -> None:
-    pretend = "import runpy, sys; sys.version_info = (3, 9, 1); del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+    pretend = (
+        "import runpy, sys; sys.version_info = (3, 9, 1); "
+        "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     old = tmp_path / "python-of-old"
     old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$@"\n')
     old.chmod(0o755)

@@ -45,8 +45,8 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from {module} import {model}, {function}
 from jobs.testing import run_once
+from {module} import {model}, {function}
 
 
 def test_it_greets() -> None:
@@ -64,6 +64,7 @@ def test_an_empty_name_does_not_fit() -> None:
 class Command(BaseCommand):
     """Write a handler module and its test."""
 
+    requires_system_checks = []
     help = "Write a handler for the kind NAME (noun.verb), and a test of it, into a directory (default: here)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -99,6 +100,6 @@ class Command(BaseCommand):
             path.write_text(text.format(**words), encoding="utf-8")
             self.stdout.write(f"wrote {path}")
         self.stdout.write(
-            f"\nRun its test:     PYTHONPATH={into} make test ONLY={folder / f'test_{module}.py'}\n"
+            f"\nRun its test:     make test ONLY={folder}\n"
             f"Run it for real:  PYTHONPATH={into} JOBPLATFORM_HANDLERS={module} make up"
         )

@@ -24,16 +24,10 @@ from jobplatform.runfile import RunInfo
 from jobplatform.supervisor import Stack, StackError
 
 ROOT = Path(__file__).resolve().parents[3]
-SERVERS = {"DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY", "VIRTUAL_CLOCK"}
 CHILDREN = ["postgres", "redis", "web", "relay", "worker", "events", "beat", "flower"]
 READY_SECONDS = 90.0
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment of this session without what points to its own servers."""
-    return {name: value for name, value in os.environ.items() if name not in SERVERS}
 
 
 @dataclass
@@ -59,13 +53,11 @@ class Up:
 
 
 @contextlib.contextmanager
-def up(data_dir: Path, *arguments: str, **env: str) -> Iterator[Up]:
+def up(data_dir: Path, env: dict[str, str]) -> Iterator[Up]:
     """Run the command until the block ends; returns when it is ready or has ended."""
-    command = [sys.executable, "-m", "jobplatform.supervisor", "up", "--data", str(data_dir), "--port", "0", *arguments]
+    command = [sys.executable, "-m", "jobplatform.supervisor", "up", "--data", str(data_dir), "--port", "0"]
     with (data_dir.with_suffix(".console")).open("w+") as console:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=clean_environment() | env, stdout=console, stderr=console, text=True
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=console, stderr=console, text=True)
         running = Up(process, data_dir)
         try:
             processes.wait_until(lambda: running.ready() or process.poll() is not None, seconds=READY_SECONDS)
@@ -101,11 +93,12 @@ def gone(family: list[psutil.Process]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def running(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Iterator[Up]:
     data_dir = tmp_path_factory.mktemp("up") / "data"
     handlers = tmp_path_factory.mktemp("handlers")
     (handlers / "outside_handlers.py").write_text("")
-    with up(data_dir, PYTHONPATH=str(handlers), JOBPLATFORM_HANDLERS="outside_handlers") as stack:
+    outside = {"PYTHONPATH": str(handlers), "JOBPLATFORM_HANDLERS": "outside_handlers"}
+    with up(data_dir, clean_environment | outside) as stack:
         yield stack
     Embedded(data_dir).destroy()
 
@@ -173,9 +166,11 @@ def test_the_environment_reaches_the_workers(running: Up) -> None:
         assert environment["JOBPLATFORM_PROFILE"] == "development"
 
 
-def test_a_second_start_in_the_same_directory_is_refused_in_one_sentence(running: Up) -> None:
+def test_a_second_start_in_the_same_directory_is_refused_in_one_sentence(
+    running: Up, clean_environment: dict[str, str]
+) -> None:
     command = [sys.executable, "-m", "jobplatform.supervisor", "up", "--data", str(running.data_dir), "--port", "0"]
-    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr == (
@@ -184,9 +179,9 @@ def test_a_second_start_in_the_same_directory_is_refused_in_one_sentence(running
     assert answers(f"{running.info.base_url}/healthz")
 
 
-def test_a_taken_port_is_refused_in_one_sentence(data_dir: Path) -> None:
+def test_a_taken_port_is_refused_in_one_sentence(data_dir: Path, clean_environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StackError, match="is taken"):
-        Stack(data_dir, taken.getsockname()[1], quiet=True, environ=clean_environment()).start()
+        Stack(data_dir, taken.getsockname()[1], quiet=True, environ=clean_environment).start()
 
 
 # ------------------------------------------------------------------------------------------------ what dies
@@ -221,13 +216,16 @@ def test_the_data_survives_the_death_of_the_database(running: Up) -> None:
 
 # ------------------------------------------------------------------------------------------------ start and stop
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_stop_leaves_nothing_behind(
+    tmp_path: Path, clean_environment: dict[str, str], number: signal.Signals
+) -> None:
     # A handler module that starts a process in a session of its own, which no signal to the group would reach.
     (tmp_path / "stray.py").write_text(
         "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n"
     )
     data_dir = tmp_path / "data"
-    with up(data_dir, PYTHONPATH=str(tmp_path), JOBPLATFORM_HANDLERS="stray") as stack:
+    stray = {"PYTHONPATH": str(tmp_path), "JOBPLATFORM_HANDLERS": "stray"}
+    with up(data_dir, clean_environment | stray) as stack:
         family = stack.family()
         assert "sleep" in {process.name() for process in family}
         stack.process.send_signal(number)
@@ -239,20 +237,22 @@ def test_a_stop_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) ->
     Embedded(data_dir).destroy()
 
 
-def test_a_killed_supervisor_leaves_nothing_and_starts_again_with_the_same_secrets(tmp_path: Path) -> None:
+def test_a_killed_supervisor_leaves_nothing_and_starts_again_with_the_same_secrets(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
     data_dir = tmp_path / "data"
-    with up(data_dir) as first:
+    with up(data_dir, clean_environment) as first:
         before = first.info
         family = first.family()
         first.process.kill()
         first.process.wait()
 
         assert processes.wait_until(lambda: gone(family), seconds=30)
-    with up(data_dir) as second:
+    with up(data_dir, clean_environment) as second:
         assert second.info.admin_password == before.admin_password
         assert second.info.database_url == before.database_url
         assert second.info.base_url != ""
-        with up(tmp_path / "other") as neighbour:
+        with up(tmp_path / "other", clean_environment) as neighbour:
             assert neighbour.info.database_url != second.info.database_url
             assert answers(f"{neighbour.info.base_url}/healthz")
             assert answers(f"{second.info.base_url}/healthz")
@@ -260,9 +260,11 @@ def test_a_killed_supervisor_leaves_nothing_and_starts_again_with_the_same_secre
         Embedded(directory).destroy()
 
 
-def test_given_servers_replace_the_embedded_ones(scratch_servers: Embedded, tmp_path: Path) -> None:
+def test_given_servers_replace_the_embedded_ones(
+    scratch_servers: Embedded, tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
     given = {"DATABASE_URL": scratch_servers.database_url, "BROKER_URL": scratch_servers.broker_url}
-    with Stack(tmp_path / "data", quiet=True, environ=clean_environment(), extra_env=given) as stack:
+    with Stack(tmp_path / "data", quiet=True, environ=clean_environment, extra_env=given) as stack:
         assert stack.info.database_url == scratch_servers.database_url
         assert stack.info.broker_url == scratch_servers.broker_url
         assert {"postgres", "redis"}.isdisjoint(stack.pids)
@@ -270,8 +272,10 @@ def test_given_servers_replace_the_embedded_ones(scratch_servers: Embedded, tmp_
     assert set(scratch_servers.pids) == {"postgres", "redis"}
 
 
-def test_a_platform_that_cannot_start_says_why_and_leaves_nothing(data_dir: Path) -> None:
-    stack = Stack(data_dir, quiet=True, environ=clean_environment(), extra_env={"JOBPLATFORM_HANDLERS": "no_such"})
+def test_a_platform_that_cannot_start_says_why_and_leaves_nothing(
+    data_dir: Path, clean_environment: dict[str, str]
+) -> None:
+    stack = Stack(data_dir, quiet=True, environ=clean_environment, extra_env={"JOBPLATFORM_HANDLERS": "no_such"})
 
     with pytest.raises(StackError, match="no_such"):
         stack.start()
