@@ -57,7 +57,7 @@ lint: dev
 	@exec .ci/lint
 
 audit: dev
-	@exec $(RUN) -m pip_audit --disable-pip --require-hashes -r requirements/base.txt -r requirements/dev.txt
+	@exec $(RUN) .ci/audit.py
 
 sbom: dev
 	@mkdir -p build

@@ -42,6 +42,7 @@ DATABASE_URL = _text("DATABASE_URL")  # postgresql://user:password@host:port/nam
 BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
+WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself in the admin
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
 METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
@@ -143,7 +144,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / ".cache" / "static"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,6 +14,7 @@ from rest_framework.response import Response
 from jobplatform import health
 
 
+@extend_schema(exclude=True)
 class SchemaView(SpectacularAPIView):
     """The API's description in OpenAPI 3. It is the same for everybody, so each process makes it once."""
 

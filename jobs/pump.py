@@ -213,6 +213,8 @@ def _answered(post: Post, kind: Kind[Any], doorbell: UUID | None) -> None:
     workers.rescue_own(post.worker, post.broken_off)
     post.broken_off.clear()
     doorbells.answer(doorbell, kind.name, kind.queue, post.worker)
+    # A plan made while the tables were empty would stay as they fill; a pump lives for seconds, and so do its plans.
+    psycopg.Cursor(store.connection_of_django()).execute("discard plans")
 
 
 def _hang_up(post: Post) -> None:

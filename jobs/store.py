@@ -13,11 +13,15 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import IntegrityError, connection
 
+from jobplatform.api.database import Statement
 from jobs.states import ENDED, TRANSITIONS, Status, sources
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
+
+_SUBMIT_ONE = Statement("jobs_submit_one", _SQL["submit_one"])
+_TIMES = "select created_at, due_at from jobs_job where id = %s and project_id = %s"
 
 Connection = psycopg.Connection[Any]
 
@@ -125,6 +129,8 @@ def submit_many(jobs: Sequence[NewJob], shelf_id: Sequence[int]) -> dict[UUID, t
 
     Returns created_at and due_at by id.
     """
+    if len(jobs) == 1:
+        return {jobs[0].id: _submit_one(jobs[0], shelf_id[0])}
     with run(
         "submit",
         {
@@ -140,6 +146,32 @@ def submit_many(jobs: Sequence[NewJob], shelf_id: Sequence[int]) -> dict[UUID, t
         },
     ) as cur:
         return {row[0]: (row[1], row[2]) for row in cur.fetchall()}
+
+
+def _submit_one(job: NewJob, shelf_id: int) -> tuple[dt.datetime, dt.datetime]:
+    """The same for one job, by a statement without arrays: a third of the time on this side, and less on the other."""
+    try:
+        row = _SUBMIT_ONE.row(
+            str(job.id).encode(),
+            str(job.project_id).encode(),
+            job.kind.encode(),
+            b"%d" % shelf_id,
+            b"%d" % job.priority,
+            None if job.due_at is None else job.due_at.isoformat().encode(),
+            job.payload.encode(),
+            None if job.metadata is None else job.metadata.encode(),
+            None if job.extra is None else job.extra.encode(),
+        )
+    except IntegrityError:
+        # The connection broke, the statement ran once more, and the first one turns out to have been committed.
+        if connection.in_atomic_block:
+            raise
+        times = psycopg.Cursor(connection_of_django()).execute(_TIMES, (job.id, job.project_id)).fetchone()
+        if times is None:
+            raise
+        return times[0], times[1]
+    created_at, due_at = row or ()
+    return dt.datetime.fromisoformat(created_at.decode()), dt.datetime.fromisoformat(due_at.decode())
 
 
 def claim_many(

@@ -1,13 +1,14 @@
 """One Celery task per kind: the doorway of its doorbell, and nothing more. Also how worker processes come and go."""
 
 import os
-import socket
+import platform
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Celery, signals
+from django.conf import settings
 from django.db import connections
 
 from events import consumers, log
@@ -93,7 +94,7 @@ def _child_starts(**_: Any) -> None:
     connections.close_all()  # nothing that the parent opened may be shared
     log.adopt_cluster()
     alarm.install()
-    name = f"{os.environ.get('JOBPLATFORM_WORKER', 'worker')}@{socket.gethostname()}"
+    name = f"{settings.WORKER_NAME}@{platform.node()}"
     served = [kind.name for kind in registry.kinds() if kind.queue in _queues]
     served += [sub.kind for sub in consumers.SUBSCRIPTIONS.values() if consumers.QUEUE in _queues]
     watch = Watch(name, list(_queues), served)

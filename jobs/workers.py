@@ -1,7 +1,7 @@
 """Worker processes as the database knows them: announced, alive, dead; and the rescue of what a dead one held."""
 
 import os
-import socket
+import platform
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -25,7 +25,7 @@ def announce(name: str, queues: Sequence[str], kinds: Sequence[str], *, on: Conn
     row = on.execute(
         "insert into jobs_worker (name, host, pid, parent_pid, queues, kinds, started_at, heartbeat_at)"
         " values (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp()) returning id",
-        (name, socket.gethostname(), os.getpid(), os.getppid(), list(queues), list(kinds)),
+        (name, platform.node(), os.getpid(), os.getppid(), list(queues), list(kinds)),
     ).fetchone()
     assert row is not None  # noqa: S101 - INSERT ... RETURNING returns a row
     return int(row[0])

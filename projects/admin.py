@@ -1,5 +1,6 @@
 """Projects and keys in the admin. It asks the services like everybody else, so every act is in the audit record."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -7,22 +8,19 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from projects import scopes, services
+from jobplatform.backoffice.readonly import PlatformAdmin
+from jobplatform.backoffice.reasons import LONGEST_REASON, actor_of
+from projects import scopes, selectors, services
+from projects.errors import AlreadyExpired
 from projects.models import ApiKey, Project
 
 
-def actor_of(request: HttpRequest) -> str:
-    """Who is at the keyboard, as the audit record writes it."""
-    return f"user:{request.user.get_username()}"
-
-
 @admin.register(Project)
-class ProjectAdmin(ModelAdmin):  # type: ignore[misc] # the theme has no types
+class ProjectAdmin(PlatformAdmin):
     """Projects. None is ever deleted: its jobs and events name it."""
 
     list_display = ["name", "slug", "weight", "created_at"]
@@ -63,15 +61,22 @@ class IssueKeyForm(forms.ModelForm):  # type: ignore[type-arg] # generic for the
         model = ApiKey
         fields = ["project", "name", "scopes", "expires_at"]
 
+    def clean_expires_at(self) -> datetime | None:
+        """Not before it begins, by the platform's clock."""
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= selectors.platform_now():
+            raise forms.ValidationError(str(AlreadyExpired()))
+        return expires_at
+
 
 class RevokeForm(BaseDialogForm):  # type: ignore[misc] # the theme has no types
     """Why a key is revoked."""
 
-    reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(min_length=3, max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the theme has no types
+class ApiKeyAdmin(PlatformAdmin):
     """API keys. A key's text is shown once, on the page that follows its issue; a key is revoked, never deleted."""
 
     form = IssueKeyForm
@@ -82,7 +87,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the theme has no types
     autocomplete_fields = ["project"]
     actions_detail = ["revoke"]
 
-    @display(description="State", label={"live": "success", "revoked": "danger"})  # type: ignore[untyped-decorator]
+    @display(description="State", label={"live": "success", "revoked": "danger"})
     def state(self, key: ApiKey) -> str:
         """Whether it was revoked."""
         return "revoked" if key.revoked_at else "live"
@@ -129,10 +134,10 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the theme has no types
         response["Cache-Control"] = "no-store"
         return response
 
-    @action(  # type: ignore[untyped-decorator]
+    @action(
         description="Revoke",
         url_path="revoke",
-        permissions=["projects.change_apikey"],
+        permissions=["change"],
         icon="block",
         dialog={
             "title": "Revoke this key",

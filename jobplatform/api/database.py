@@ -91,13 +91,13 @@ def retry_transient(fn: Callable[[], T], *, attempts: int = 4, using: str = DEFA
 class Statement:
     """One SQL statement for the hottest paths, prepared once per connection and run with the least work.
 
-    It runs on Django's own connection. Parameters and results are PostgreSQL's texts as bytes, None for null; `$1`, `$2`
-    … name the parameters in the SQL. Outside of a transaction it goes past psycopg: that leaves out adaptation, locking
-    and the wait loop, which are more than half of a short statement's time. The price: it blocks its thread until the
-    server answers, so it belongs in a worker thread, never in an event loop.
+    It runs on Django's own connection. Parameters and results are PostgreSQL's texts as bytes, None for null; `$1`,
+    `$2` … name the parameters in the SQL. Outside of a transaction it goes past psycopg: that leaves out adaptation,
+    locking and the wait loop, which are more than half of a short statement's time. The price: it blocks its thread
+    until the server answers, so it belongs in a worker thread, never in an event loop.
 
     Inside of a transaction it is an ordinary prepared statement of psycopg. After a rollback psycopg drops all prepared
-    statements of the connection, ours too; outside of a transaction that is noticed and repaired, inside it could not be.
+    statements of the connection, ours too; outside of a transaction that is noticed and repaired, inside it cannot be.
     """
 
     def __init__(self, name: str, sql: str, *, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -119,11 +119,12 @@ class Statement:
         So a statement that writes must be one that may run twice.
         """
         wrapper = connections[self._using]
-        was_open = wrapper.connection is not None
+        # Only what is not part of a transaction may be done again; on a connection that is new it would not help.
+        again = wrapper.connection is not None and wrapper.autocommit and not wrapper.in_atomic_block
         try:
             return self._run(wrapper, params)
         except DatabaseError as error:
-            if not was_open or wrapper.in_atomic_block or not self._recovered(wrapper, error):
+            if not again or not self._recovered(wrapper, error):
                 raise
         return self._run(wrapper, params)
 

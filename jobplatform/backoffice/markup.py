@@ -115,11 +115,12 @@ def rough(seconds: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration for people: `4.2 ms`, `1.25 s`, `3 min 07 s`, `5 h 02 min`."""
+    """A duration for people: `< 0.1 ms`, `4.2 ms`, `1.25 s`, `3 min 07 s`, `5 h 02 min`."""
     if seconds is None:
         return NOTHING
     seconds = max(0.0, seconds)
     for size, text in (
+        (0.00005, "< 0.1 ms"),
         (0.0995, f"{seconds * 1000:.1f} ms"),
         (0.9995, f"{seconds * 1000:.0f} ms"),
         (59.995, f"{seconds:.2f} s"),

@@ -224,10 +224,11 @@ def _page(
         job.badge = looks.status(job.status)  # type: ignore[attr-defined] # for the template
         job.stands_open = job.status in act.allowed  # type: ignore[attr-defined] # (same)
     kind = registry.find(jobs[0].kind) if act is EDIT else None
+    title = f"{act.title}: {jobs[0].kind}" if len(jobs) == 1 else f"{act.title}: {len(jobs)} jobs"
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": f"{act.title}: {jobs[0].kind}" if len(jobs) == 1 else f"{act.title}: {len(jobs)} jobs",
-        "opts": model_admin.opts,
+        "title": title,
+        "content_title": title,
         "act": act,
         "jobs": jobs,
         "form": form,

@@ -77,7 +77,7 @@ def show(model_admin: Any, request: HttpRequest) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Attempts",
-        "opts": model_admin.opts,
+        "content_title": "Attempts",
         "attempts": shown,
         "outcomes": [name for name in looks.OUTCOME if name != "running"],
         "outcome": outcome,

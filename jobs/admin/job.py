@@ -19,14 +19,16 @@ from jobs.admin import acts, attempts, filters, looks, page
 from jobs.admin.listing import JobChangeList, search
 from jobs.admin.measures import is_late, most_attempts, seconds_of
 from jobs.models import Job
-from jobs.states import Status
+from jobs.states import Stage, Status
+
+DONE = frozenset({Status.PROCESSED, Status.CONFIRMED, Status.CONFIRMING, Status.PENDING_APPROVAL})
 
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
     """Jobs: looked at, cancelled, retried; never added, deleted or edited in place."""
 
-    list_display = ["job", "state", "project", "attempts", "bar", "created", "due", "took", "error_code"]
+    list_display = ["job", "state", "project", "attempts", "bar", "created", "due", "took"]
     list_display_links = ["job"]
     list_filter: ClassVar[Any] = [
         filters.StatusFilter,
@@ -109,15 +111,21 @@ class JobAdmin(ReadOnlyAdmin):
 
     @display(description="Status")
     def state(self, job: Job) -> SafeString:
-        """Status, and the stage where it is not the first."""
-        stage = "" if job.stage == "process" else format_html(" <small>{}</small>", job.stage)
-        asked = format_html(" <small>{}</small>", "cancel asked") if job.cancel_requested else ""
-        return format_html("{}{}{}", looks.status(job.status), stage, asked)
+        """Status; below it the error's code, the stage where it is not the first, and that it was asked to stop."""
+        code = job.error.get("code") if isinstance(job.error, dict) else None
+        notes = [
+            markup.visible(str(code))[:64] if code else "",
+            "" if job.stage == Stage.PROCESS else job.stage,
+            "cancel asked" if job.cancel_requested else "",
+        ]
+        note = " · ".join(note for note in notes if note)
+        below = format_html('<small class="jp-id">{}</small>', note) if note else ""
+        return format_html('<span class="jp-two"><span>{}</span>{}</span>', looks.status(job.status), below)
 
     @display(description="Project")
     def project(self, job: Job) -> SafeString:
         """The project's name."""
-        return subjects.link("project", job.project_id, getattr(job, "project_name", ""))
+        return subjects.project_of(job)
 
     @display(description="Attempt")
     def attempts(self, job: Job) -> str:
@@ -127,8 +135,8 @@ class JobAdmin(ReadOnlyAdmin):
 
     @display(description="Progress")
     def bar(self, job: Job) -> SafeString:
-        """A bar, where the handler told."""
-        return markup.progress_bar(job.progress)
+        """A bar, where the handler told and is not done."""
+        return markup.progress_bar(None if job.status in DONE else job.progress)
 
     @display(description="Created")
     def created(self, job: Job) -> SafeString:
@@ -144,11 +152,5 @@ class JobAdmin(ReadOnlyAdmin):
     def took(self, job: Job) -> SafeString:
         """Of the latest attempt, marked when it was longer than the kind expects."""
         seconds = seconds_of(job)
-        late = format_html(' <span class="jp-late">{}</span>', "late") if is_late(job, seconds) else ""
+        late = format_html(' <small class="jp-late">{}</small>', "late") if is_late(job, seconds) else ""
         return format_html("{}{}", markup.duration(seconds), late)
-
-    @display(description="Error")
-    def error_code(self, job: Job) -> SafeString:
-        """Its stable code."""
-        found = job.error.get("code") if isinstance(job.error, dict) else None
-        return markup.code(found) if found else format_html("{}", "")

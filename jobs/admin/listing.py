@@ -16,7 +16,6 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
 from django.http import HttpRequest
 
-from jobplatform.backoffice import subjects
 from jobplatform.backoffice.bounded import BEFORE, MOST_ROWS, BoundedChangeList
 from jobplatform.backoffice.filters import uuid_of
 from jobs.models import RARE, Job
@@ -118,14 +117,6 @@ class JobChangeList(BoundedChangeList):
     def _created(self, chosen: Mapping[str, Any]) -> tuple[UUID, UUID]:
         since, until = chosen["created"]
         return moment_id(since) if since else _FIRST, moment_id(until) if until else _LAST
-
-    def get_results(self, request: HttpRequest) -> None:
-        """The page, each job with the name of its project."""
-        super().get_results(request)
-        names = subjects.projects()
-        self.result_list = list(self.result_list)
-        for job in self.result_list:
-            job.project_name = names.get(job.project_id, str(job.project_id))
 
 
 # ------------------------------------------------------------------------------------------------ counts

@@ -7,17 +7,18 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 
 from events.models import AuditRecord, Event
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import uuid_of
-from jobs import extensions, registry
+from jobs import extensions, registry, selectors, serializers
 from jobs.admin import acts, attempts, looks, timeline
 from jobs.admin.measures import is_late, most_attempts, seconds_of
-from jobs.models import Attempt, Intervention, Job, Shelf, Worker
+from jobs.errors import JobNotFound
+from jobs.models import Attempt, Intervention, Job, Worker
 from jobs.states import ENDED, Status
 
+WAITING = {Status.QUEUED, Status.PARKED}
 MOST_EVENTS = 200
 MOST_ATTEMPTS = 100
 MOST_RELATED = 20
@@ -45,9 +46,9 @@ def show(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
         "live": job.status not in ENDED,
         "acts": [act for act in acts.ACTS.values() if act.open_to(request, job)],
         "facts": _facts(job),
-        "waits_for": _reason_to_wait(job),
+        "explanation": _explanation(job),
         "progress": markup.progress_bar(job.progress),
-        "progress_note": (job.progress or {}).get("note", "") if isinstance(job.progress, dict) else "",
+        "progress_note": job.progress.get("note", "") if isinstance(job.progress, dict) else "",
         "error": job.error if isinstance(job.error, dict) else None,
         "drawing": _drawing(job, happened, tried),
         "attempts": attempts.rows(reversed(tried)),
@@ -63,14 +64,15 @@ def show(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
 
 def _facts(job: Job) -> list[tuple[str, Any]]:
     most, seconds = most_attempts(job), seconds_of(job)
-    project = subjects.projects().get(job.project_id, str(job.project_id))
+    subject = job.kind.partition(".")[0]  # the job of a message has the message's id
     worker = Worker.objects.filter(id=job.claimed_by).first() if job.claimed_by else None
     facts: list[tuple[str, Any]] = [
-        ("Project", subjects.link("project", job.project_id, project)),
-        ("Created", markup.moment(job.created_at)),
-        ("Due", markup.moment(job.due_at) if job.status in {Status.QUEUED, Status.PARKED} else None),
-        ("Started", markup.moment(job.started_at) if job.started_at else None),
-        ("Finished", markup.moment(job.finished_at) if job.finished_at else None),
+        ("Project", subjects.project_of(job)),
+        (subject.capitalize(), subjects.link(subject, job.id, "open") if subjects.exists(subject, job.id) else None),
+        ("Created", markup.moment_and_date(job.created_at)),
+        ("Due", markup.moment_and_date(job.due_at) if job.status in WAITING else None),
+        ("Started", markup.moment_and_date(job.started_at) if job.started_at else None),
+        ("Finished", markup.moment_and_date(job.finished_at) if job.finished_at else None),
         ("Duration", f"{markup.duration(seconds)}{' (late)' if is_late(job, seconds) else ''}" if seconds else None),
         ("Attempt", f"{job.attempt} of {most}" if most else str(job.attempt)),
         ("Stage", job.stage),
@@ -84,19 +86,14 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in facts if value is not None]
 
 
-def _reason_to_wait(job: Job) -> str:
-    """Why a queued job does not run, where that can be told without asking the workers."""
-    if job.cancel_requested and job.status == Status.PROCESSING:
-        return "It was asked to stop; its handler decides when."
-    if job.status != Status.QUEUED:
+def _explanation(job: Job) -> str:
+    """Why a job that has not ended does not move on, as the API explains it."""
+    if job.status in ENDED:
         return ""
-    shelf = Shelf.objects.filter(id=job.shelf_id).first()
-    if shelf is not None and shelf.paused:
-        return "Its shelf is paused."
-    live = Worker.objects.filter(stopped_at=None, kinds__contains=[job.kind])
-    if not live.exists():
-        return "No live worker knows this kind."
-    return "It waits for its due time." if job.due_at > timezone.now() else ""
+    try:
+        return str(serializers.explain(selectors.standing(job.project_id, job.id))["detail"])
+    except JobNotFound:  # tidied away meanwhile
+        return ""
 
 
 def _drawing(job: Job, happened: Sequence[Event], tried: Sequence[Attempt]) -> timeline.Drawing | None:
@@ -127,16 +124,15 @@ def _values(job: Job) -> list[tuple[str, markup.Shown]]:
 
 def _sections(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
     """What apps above the engine say about the job. A name `<noun>_id` becomes a link to that subject's page."""
-    mapping = {
-        name: getattr(job, name)
-        for name in ("id", "project_id", "kind", "status", "stage", "payload", "output", "metadata", "error", "confirm")
-    }
-    found = []
-    for name, section in extensions.job_sections:
-        said = section(mapping)
-        if said:
-            found.append((name.replace("_", " "), [_said(key, value) for key, value in said.items()]))
-    return found
+    if not len(extensions.job_sections):
+        return []
+    shown = serializers.show_job(selectors.job(job.project_id, job.id))
+    said = [(name, shown.get(name)) for name, _ in extensions.job_sections]
+    return [
+        (name.replace("_", " "), [_said(key, value) for key, value in section.items()])
+        for name, section in said
+        if section
+    ]
 
 
 def _said(name: str, value: Any) -> tuple[str, Any]:

@@ -17,6 +17,7 @@ from jobplatform.backoffice.readonly import ReadOnlyAdmin
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
 from jobs.models import Shelf
 
+NEVER = 9999  # the year of a mark on an empty shelf
 PAUSED, OPEN = Look("ask", "pause_circle"), Look("good", "play_circle")
 
 
@@ -63,8 +64,7 @@ class ShelfAdmin(ReadOnlyAdmin):
     @display(description="Project")
     def project(self, shelf: Shelf) -> SafeString:
         """Whose jobs lie here."""
-        names = subjects.projects()
-        return subjects.link("project", shelf.project_id, names.get(shelf.project_id, str(shelf.project_id)))
+        return subjects.project_of(shelf)
 
     @display(description="State")
     def state(self, shelf: Shelf) -> SafeString:
@@ -74,4 +74,4 @@ class ShelfAdmin(ReadOnlyAdmin):
     @display(description="Nothing due before")
     def low_due(self, shelf: Shelf) -> SafeString:
         """The low-water mark of due times, a hint."""
-        return markup.moment(shelf.low_due_at)
+        return markup.moment(shelf.low_due_at if shelf.low_due_at.year < NEVER else None)

@@ -1,0 +1,82 @@
+"""Plans of the hot statements: by index, in a fresh database as in one with many finished jobs.
+
+A table that was analysed while it was empty is read whole by any plan made then. Plans are therefore discarded when a
+pump starts (`jobs/pump.py`), which is what bounds such a plan's life.
+"""
+
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+from benchmarks.explain import nodes, plan, sketch, statements
+
+HOT = [
+    "jobs/submit",
+    "jobs/claim",
+    "jobs/commit",
+    "jobs/move",
+    "jobs/announce",
+    "jobs/note",
+    "jobs/owned",
+    "jobs/due",
+    "jobs/any_due",
+    "jobs/take_key",
+    "jobs/key_holder",
+    "events/append",
+    "events/read",
+]
+LARGE = {"jobs_job", "jobs_attempt", "jobs_uniquekey"}
+FINISHED = """
+insert into jobs_job (id, project_id, created_at, due_at, position, shelf_id, claim_no, seq, attempt, priority, gate,
+                      cancel_requested, kind, stage, status, payload)
+select gen_random_uuid(), '00000000-0000-0000-0000-00000000000a', now(), now(), 1, 1, 1, 2, 1, 0, 0,
+       false, 'plan.check', 'process', 'processed', '{}'
+from generate_series(1, %s)
+"""
+
+
+@pytest.fixture(params=[0, 20_000], ids=["fresh", "20,000 finished jobs"])
+def link(request: pytest.FixtureRequest, db: None) -> psycopg.Connection[Any]:
+    with connection.cursor() as cur:
+        if request.param:
+            cur.execute(FINISHED, [request.param])
+            # Millions instead of thousands make no other plan; the planner only has to know the table is large.
+            cur.execute("analyze jobs_job")
+    return connection.connection
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_never_reads_a_whole_table(link: psycopg.Connection[Any], name: str) -> None:
+    tree = plan(link, statements()[name])
+
+    read_whole = [
+        node["Relation Name"]
+        for node in nodes(tree)
+        if node["Node Type"] == "Seq Scan"
+        and (node["Relation Name"] in LARGE or node["Relation Name"].startswith("events_event_"))
+    ]
+    assert not read_whole, sketch(tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("jobs/claim", "jobs_job_ready"),
+        ("jobs/commit", "jobs_job_pkey"),
+        ("jobs/move", "jobs_job_pkey"),
+        ("jobs/owned", "jobs_job_owned"),
+        ("jobs/due", "jobs_job_ready"),
+    ],
+)
+def test_a_hot_statement_uses_its_index(link: psycopg.Connection[Any], name: str, index: str) -> None:
+    tree = plan(link, statements()[name])
+
+    assert index in {node.get("Index Name") for node in nodes(tree)}, sketch(tree)
+
+
+def test_the_guard_sees_a_statement_that_reads_a_whole_table(link: psycopg.Connection[Any]) -> None:
+    tree = plan(link, "select count(*) from jobs_job where kind = %(kind)s")
+
+    assert "Seq Scan" in {node["Node Type"] for node in nodes(tree)}
