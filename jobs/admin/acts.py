@@ -22,6 +22,7 @@ from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
 from jobs import registry, services
 from jobs.admin import looks
+from jobs.admin.listing import find, projects
 from jobs.errors import InvalidPayload, JobsError
 from jobs.models import Job
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
@@ -141,7 +142,7 @@ ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT)}
 def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) -> HttpResponse:
     """The form of an act on one job, and the act."""
     act = _permitted(request, name)
-    job = Job.objects.filter(id=job_id).first()
+    job = find(job_id)
     if job is None:
         raise Http404
     address = reverse("admin:jobs_job_change", args=(job.id,))
@@ -172,7 +173,8 @@ def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpRe
         raise Http404
     given = request.GET.get("ids", "")
     ids = [found for text in given.split(",")[:MOST_SELECTED] if (found := uuid_of(text))]
-    jobs = list(Job.objects.defer("payload", "output", "steps").filter(id__in=ids).order_by("-id"))
+    rows = Job.objects.defer("payload", "output", "steps").filter(project_id__in=projects(), id__in=ids)
+    jobs = list(rows.order_by("-id"))
     address = reverse("admin:jobs_job_changelist")
     if not jobs:
         messages.warning(request, "No job was selected.")

@@ -70,7 +70,8 @@ def show(model_admin: Any, request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     term, outcome = request.GET.get("job", "").strip(), request.GET.get("outcome", "")
     found, older = _newest(uuid_of(term), bool(term), outcome, request.GET.get("before", ""))
-    kinds = dict(Job.objects.filter(id__in={row.job_id for row in found}).values_list("id", "kind"))
+    jobs = Job.objects.filter(project_id__in={row.project_id for row in found}, id__in={row.job_id for row in found})
+    kinds = dict(jobs.values_list("id", "kind"))
     shown = rows(found)
     for row in shown:
         row["kind"] = kinds.get(row["job_id"], "")

@@ -1,7 +1,7 @@
 """The list of jobs over millions of rows: which rows a page may look at.
 
-Each choice of filters starts from an index: an id from the key, the rare statuses from their partial index per
-project, `processing` from the jobs that workers own, `queued` from the shelves; all else from the newest rows.
+Each choice of filters starts from an index: the rare statuses from their partial index, `processing` from the jobs
+that workers own, `queued` from the shelves, all else from the newest rows of each project.
 """
 
 import datetime as dt
@@ -12,48 +12,55 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField, Value
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
 from django.http import HttpRequest
 
-from jobplatform.backoffice.bounded import BEFORE, MOST_ROWS, BoundedChangeList
+from jobplatform.backoffice.bounded import MOST_ROWS, WINDOW, BoundedChangeList
 from jobplatform.backoffice.filters import uuid_of
 from jobs.models import RARE, Job
 from jobs.states import Status
-
-MOST_CANDIDATES = 20_000
-"""Rows of an index that further filters may look through."""
 
 MOST_COUNTED = 10_000
 
 _FIRST, _LAST = UUID(int=0), UUID(int=2**128 - 1)
 
-_RARE = """
+# The key of a job is (project_id, id), so what asks for no project asks each. Shelves know which have jobs.
+_PROJECTS = "select distinct project_id from jobs_shelf"
+
+_EDGE = """
 select found.id
-from (select distinct project_id from jobs_shelf where %s::uuid is null or project_id = %s) shelf
+from unnest(%s::uuid[]) as wanted (project_id)
 cross join lateral (
     select id from jobs_job
-    where project_id = shelf.project_id and status = %s and id >= %s and id < %s
-    order by id desc limit %s
+    where project_id = wanted.project_id and {rare} and id >= %s and id < %s
+    order by id desc offset %s limit 1
 ) found
-order by found.id desc limit %s
+order by found.id desc limit 1
 """
 
 _READY = """
-select found.id
-from jobs_shelf shelf
-cross join lateral (
-    select id from jobs_job where shelf_id = shelf.id and status = 'queued' and gate = 0
-    order by shelf_id, due_at, id limit %s
-) found
-where (%s::uuid is null or shelf.project_id = %s) and (%s::text is null or shelf.kind = %s)
+(select shelf.project_id, found.id
+ from jobs_shelf shelf
+ cross join lateral (
+     select id from jobs_job where shelf_id = shelf.id and status = 'queued' and gate = 0
+     order by shelf_id, due_at, id limit %s
+ ) found
+ where shelf.project_id = any(%s::uuid[]) and (%s::text is null or shelf.kind = %s)
+ limit %s)
 union
-(select id from jobs_job where status = 'queued' and id > %s order by id desc limit %s)
+(select wanted.project_id, found.id
+ from unnest(%s::uuid[]) as wanted (project_id)
+ cross join lateral (
+     select id from jobs_job where project_id = wanted.project_id and id >= %s and status = 'queued'
+     order by id desc limit %s
+ ) found
+ limit %s)
 """
 
 # Ordered by the column of the partial index, so that no plan walks the table for the few rows that workers own.
 _OWNED = """
-select id from jobs_job where status = 'processing' and claimed_by is not null order by claimed_by limit %s
+select project_id, id from jobs_job
+where status = 'processing' and claimed_by is not null order by claimed_by limit %s
 """
 
 
@@ -85,38 +92,69 @@ def search(rows: QuerySet[Job], term: str) -> QuerySet[Job]:
     return rows.filter(Q(lane=term) | Q(error__code=term) | Q(among_values))
 
 
+def projects() -> list[UUID]:
+    """The projects that have, or had, jobs."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PROJECTS)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def find(job_id: UUID) -> Job | None:
+    """A job by its id alone."""
+    return Job.objects.filter(project_id__in=projects(), id=job_id).first()
+
+
+def edge(within: list[UUID], depth: int, *, low: UUID = _FIRST, high: UUID = _LAST, rare: str = "") -> UUID | None:
+    """The id from which on every project shows at most its newest `depth` jobs; None when none has so many."""
+    # The status is written out, as the index is partial. It is a name of our own enumeration.
+    condition = f"status = '{Status(rare).value}'" if rare else "true"
+    with connection.cursor() as cursor:
+        cursor.execute(_EDGE.format(rare=condition), (within, low, high, depth - 1))
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
 class JobChangeList(BoundedChangeList):
     """The list of jobs, within bounds whatever is filtered."""
 
     def bound(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Cut the rows to those that an index yields for what was chosen."""
         rows = rows.defer("payload", "output", "steps")
-        job_id = uuid_of(self.query)
-        if job_id is not None and Job.objects.filter(id=job_id).exists():
-            return Job.objects.defer("payload", "output", "steps").filter(id=job_id)
+        sought = uuid_of(self.query)
+        if sought is not None and (job := find(sought)):
+            return Job.objects.defer("payload", "output", "steps").filter(project_id=job.project_id, id=job.id)
         chosen = {spec.parameter_name: spec.value() for spec in self.filter_specs}
         project = uuid_of(chosen["project"] or "")
-        low, high = self._created(chosen)
+        within = [project] if project else projects()
         status = chosen["status"]
-        if status in RARE:
-            narrowed = bool(self.query or chosen["kind"] or chosen["stage"])
-            most = MOST_CANDIDATES if narrowed else MOST_ROWS + 1
-            return rows.filter(id__in=RawSQL(_RARE, (project, project, status, low, high, most, most)))  # noqa: S611 - values are bound
         if status == Status.PROCESSING:
-            return rows.filter(id__in=RawSQL(_OWNED, (MOST_CANDIDATES,)))  # noqa: S611 - no values
-        every = Job.objects.filter(id__gte=low, id__lt=high).order_by("-id")
-        if project is not None:
-            every = every.filter(project_id=project)
-        within = self.within_window(rows, every)
-        if status == Status.QUEUED and BEFORE not in self.params:
-            edge, self.end_of_window = self.end_of_window or _FIRST, None
-            most, kind = MOST_ROWS + 1, chosen["kind"] or None
-            return rows.filter(id__in=RawSQL(_READY, (most, project, project, kind, kind, edge, most)))  # noqa: S611 - values are bound
-        return within
+            return self._among(rows, _OWNED, (MOST_COUNTED,))
+        if status == Status.QUEUED:
+            return self._queued(rows, within, chosen["kind"] or None)
+        rare = status if status in RARE else ""
+        narrowed = bool(self.query or chosen["kind"] or chosen["stage"] or (status and not rare))
+        depth = max(MOST_ROWS + 1, WINDOW // max(1, len(within))) if narrowed else MOST_ROWS + 1
+        low, high = self._ids(chosen)
+        end = edge(within, depth, low=low, high=high, rare=rare)
+        self.end_of_window = (end,) if end else None
+        return rows.filter(project_id__in=within, id__gte=end or low, id__lt=high)
 
-    def _created(self, chosen: Mapping[str, Any]) -> tuple[UUID, UUID]:
+    def _queued(self, rows: QuerySet[Any], within: list[UUID], kind: str | None) -> QuerySet[Any]:
+        """Those due first of each shelf, and those among the newest."""
+        most = MOST_ROWS + 1
+        end = edge(within, max(most, WINDOW // max(1, len(within)))) or _FIRST
+        return self._among(rows, _READY, (most, within, kind, kind, most, within, end, most, most))
+
+    def _among(self, rows: QuerySet[Any], candidates: str, params: tuple[Any, ...]) -> QuerySet[Any]:
+        self.leafable = False
+        return rows.extra(where=[f'("jobs_job"."project_id", "jobs_job"."id") in ({candidates})'], params=params)
+
+    def _ids(self, chosen: Mapping[str, Any]) -> tuple[UUID, UUID]:
+        """From the first id of the window up to, and without, the last."""
         since, until = chosen["created"]
-        return moment_id(since) if since else _FIRST, moment_id(until) if until else _LAST
+        before = self.before
+        high = min(moment_id(until) if until else _LAST, before[0] if before else _LAST)
+        return moment_id(since) if since else _FIRST, high
 
 
 # ------------------------------------------------------------------------------------------------ counts
@@ -158,8 +196,9 @@ def counts() -> dict[str, tuple[int, bool]]:
 
 def newest(statuses: tuple[Status, ...], limit: int) -> list[Job]:
     """The newest jobs that stand in one of some rare statuses."""
-    found: list[Job] = []
+    within, found = projects(), []
     for status in statuses:
-        ids = RawSQL(_RARE, (None, None, status.value, _FIRST, _LAST, limit, limit))  # noqa: S611 - values are bound
-        found += Job.objects.defer("payload", "output", "steps").filter(id__in=ids).order_by("-id")
+        rows = Job.objects.defer("payload", "output", "steps").filter(project_id__in=within, status=status)
+        end = edge(within, limit, rare=status)
+        found += (rows.filter(id__gte=end) if end else rows).order_by("-id")[:limit]
     return sorted(found, key=lambda job: job.id, reverse=True)[:limit]

@@ -13,6 +13,7 @@ from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import uuid_of
 from jobs import extensions, registry, selectors, serializers
 from jobs.admin import acts, attempts, looks, timeline
+from jobs.admin.listing import find
 from jobs.admin.measures import is_late, most_attempts, seconds_of
 from jobs.errors import JobNotFound
 from jobs.models import Attempt, Intervention, Job, Worker
@@ -29,7 +30,7 @@ def show(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
     job_id = uuid_of(object_id)
-    job = Job.objects.filter(id=job_id).first() if job_id else None
+    job = find(job_id) if job_id else None
     if job is None:
         raise Http404
     happened = list(Event.objects.filter(subject_id=job.id).order_by("-seq")[:MOST_EVENTS])[::-1]

@@ -5,8 +5,8 @@ values (%(project_id)s, %(kind)s, %(key)s, %(job_id)s,
 on conflict (project_id, kind, key) do update
 set job_id = excluded.job_id, until = excluded.until
 where jobs_uniquekey.until < (select platform_now())
-   or (jobs_uniquekey.until is null and not exists (
-       select 1 from jobs_job j
+   or (jobs_uniquekey.until is null and coalesce((
+       select j.status from jobs_job j
        where j.project_id = jobs_uniquekey.project_id and j.id = jobs_uniquekey.job_id
-         and j.status not in ('processed', 'confirmed', 'failed', 'rejected', 'cancelled')))
+   ), 'cancelled') in ('processed', 'confirmed', 'failed', 'rejected', 'cancelled'))
 returning job_id
