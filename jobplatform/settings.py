@@ -231,18 +231,20 @@ UNFOLD = {
     },
 }
 
+
+def _transport_options(url: str) -> dict[str, object]:
+    """What kombu is told about the broker. Every wait on it is bounded."""
+    if url.startswith("amqp"):
+        return {"confirm_publish": True, "connect_timeout": 5}
+    # A message is only a doorbell: redelivering one early costs an empty claim, losing one is healed by the relay.
+    return {"visibility_timeout": 3600, "socket_timeout": 10, "socket_connect_timeout": 5, "socket_keepalive": True}
+
+
 # Celery carries doorbells, nothing else: see docs/decisions/0003.
 CELERY = {
     "broker_url": BROKER_URL,
     "broker_connection_retry_on_startup": True,
-    "broker_transport_options": {
-        # A message is only a doorbell: redelivering one early costs an empty claim, losing one is healed by the relay.
-        "visibility_timeout": 3600,
-        "socket_timeout": 10,
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        "confirm_publish": True,
-    },
+    "broker_transport_options": _transport_options(BROKER_URL),
     "accept_content": ["json"],
     "task_serializer": "json",
     "result_serializer": "json",

@@ -215,7 +215,7 @@ def test_the_data_survives_the_death_of_the_database(running: Up) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ start and stop
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_a_stop_leaves_nothing_behind(
     tmp_path: Path, clean_environment: dict[str, str], number: signal.Signals
 ) -> None:
