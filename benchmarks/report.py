@@ -44,7 +44,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def chart(rows: Sequence[Row]) -> str:
-    """Bars of ours and of each peer as an SVG document, one group per unit of measure and figure of ours."""
+    """Bars of ours and of each peer as an SVG document, one group per thing that is measured."""
     parts: list[str] = []
     top = 20
     for title, bars in _groups(rows):
@@ -64,16 +64,15 @@ def chart(rows: Sequence[Row]) -> str:
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
-    """Rows that share our figure stand together: ours first, then each peer once, as in the rows' order."""
-    groups: dict[tuple[str, float], list[Row]] = {}
+    """Rows about the same thing ("drain against ...") stand together: ours first, then each peer, in the rows' order."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.unit, row.ours), []).append(row)
+        groups.setdefault(row.name.split(" against ")[0], []).append(row)
     found = []
-    for (unit, ours), members in groups.items():
+    for subject, members in groups.items():
         better = "less is better" if members[0].lower_is_better else "more is better"
-        peers = {row.peer_name or "": row.peer for row in members if row.peer is not None}
-        subject = members[0].name.split(" against ")[0]
-        found.append((f"{subject} ({unit}, {better})", [("jobplatform", ours), *peers.items()]))
+        peers = [(row.peer_name or "", row.peer) for row in members if row.peer is not None]
+        found.append((f"{subject} ({members[0].unit}, {better})", [("jobplatform", members[0].ours), *peers]))
     return found
 
 

@@ -25,7 +25,7 @@ SERVER = (
 )
 CONNECTIONS, BATCH_CONNECTIONS = 8, 4
 BATCH = 1000
-WARM_UP = 1.0  # seconds
+WARM_UP = 2.0  # seconds
 READY_WITHIN = 60.0
 ONE_JOB = {"kind": "bench.noop", "payload": {"number": 1}}
 

@@ -1,7 +1,6 @@
 """The log, its consumers and the audit record in the admin: to be looked at, never changed."""
 
 from typing import Any, ClassVar
-from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -48,8 +47,8 @@ class DataSection(TemplateSection):  # type: ignore[misc] # unfold has no types
 class EventAdmin(ReadOnlyAdmin):
     """The log, newest first. Its pages follow its order, so that no page walks the partitions."""
 
-    ordering = ("-position", "-id")
-    window_field = "position"
+    ordering: tuple[str, ...] = ("-position", "-id")
+    window_fields: tuple[str, ...] = ("position", "id")
     list_display = ["happened", "kind_of", "subject", "seq", "project", "brief"]
     list_display_links: ClassVar[Any] = None
     list_filter = [TypeFilter, ProjectFilter]
@@ -90,28 +89,20 @@ class EventAdmin(ReadOnlyAdmin):
     @display(description="Project")
     def project(self, event: Event) -> SafeString:
         """Whose it is."""
-        return subjects.link("project", event.project_id, _project_name(event.project_id))
+        return subjects.project_of(event)
 
     @display(description="Data")
     def brief(self, event: Event) -> SafeString:
         """The beginning of its data."""
-        return markup.code(markup.brief(event.data, 60))
-
-
-def _project_name(key: UUID | None) -> str:
-    if key is None:
-        return markup.NOTHING
-    if key == subjects.PLATFORM:
-        return "Platform"
-    return subjects.names("project", [key]).get(key, str(key))
+        return markup.code(markup.brief(event.data, 44))
 
 
 @admin.register(Consumer)
 class ConsumerAdmin(ReadOnlyAdmin):
     """Readers of the log and how far they are."""
 
-    ordering = ("name",)
-    window_field = "name"
+    ordering: tuple[str, ...] = ("name",)
+    window_fields: tuple[str, ...] = ("name",)
     list_display = ["name", "behind", "position", "moved", "failures", "retry", "last_error"]
     fields = ["name", "behind", "position", "last_id", "moved", "failures", "retry", "error"]
     readonly_fields = ["behind", "moved", "retry"]
@@ -184,7 +175,7 @@ class AuditAdmin(ReadOnlyAdmin):
     @display(description="Project")
     def project(self, row: AuditRecord) -> SafeString:
         """Whose it is."""
-        return subjects.link("project", row.project_id, _project_name(row.project_id))
+        return subjects.project_of(row)
 
     @display(description="Data")
     def shown_data(self, row: AuditRecord) -> SafeString:

@@ -46,11 +46,7 @@ order by found.id desc limit %s
 _NAMED = """
 select id from ingestion_message where id = %s
 union
-select found.id
-from (select distinct project_id from jobs_shelf where kind = %s) shelf
-cross join lateral (
-    select id from ingestion_message where project_id = shelf.project_id and message_id = %s
-) found
+select id from ingestion_message where message_id = %s
 union
 (select id from ingestion_message where company_id = %s order by company_id, message_id limit %s)
 """
@@ -89,7 +85,7 @@ class MessageChangeList(BoundedChangeList):
         """Cut the rows to those that an index yields for what was chosen."""
         sought = uuid_of(self.query)
         if sought is not None:
-            return rows.filter(id__in=RawSQL(_NAMED, (sought, KIND, sought, sought, MOST_CANDIDATES)))  # noqa: S611 - values are bound
+            return rows.filter(id__in=RawSQL(_NAMED, (sought, sought, sought, MOST_CANDIDATES)))  # noqa: S611 - values are bound
         chosen = {spec.parameter_name: spec.value() for spec in self.filter_specs}
         if chosen["status"] not in {None, "", MessageStatus.PROCESSED}:
             return rows.filter(id__in=RawSQL(_UNSTORED, (KIND, MOST_CANDIDATES, MOST_CANDIDATES)))  # noqa: S611 - values are bound

@@ -154,7 +154,12 @@ def read_slice(after: str, size: int) -> Slice:
     end = min(ends, default="")
     return Slice(
         {found.key: found for found in listing.objects if not end or found.key <= end},
-        {claim.object_key: claim for claim in claims if not end or claim.object_key <= end},
+        # Where projects share a key, the claim of one that has stored it is the last, and stays.
+        {
+            claim.object_key: claim
+            for claim in sorted(claims, key=lambda claim: claim.stored_at is not None)
+            if not end or claim.object_key <= end
+        },
         end,
     )
 

@@ -49,8 +49,9 @@ class Message(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        # The project comes second, so that no list of a project is ever read from this index.
         constraints: ClassVar = [
-            models.UniqueConstraint(name="ingestion_message_key", fields=("project_id", "message_id")),
+            models.UniqueConstraint(name="ingestion_message_key", fields=("message_id", "project_id")),
         ]
         # Each row stands in two of the first four. What is not stored is little (a backlog, dead letters), so a list of
         # it never looks at the millions that are.

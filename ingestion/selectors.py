@@ -5,8 +5,9 @@ where that was not enough to fill it, it says where to go on.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,18 @@ from ingestion.errors import MessageNotFound
 from ingestion.models import Comparison, Message, first_id_at, moment_of, object_key
 from ingestion.states import ENDED_WITHOUT_OBJECT, MessageStatus, job_status_of, status_of
 from jobplatform.api.pages import CursorPage
+from jobs.states import Status
 
-MOST_SCANNED = 5_000
+MOST_SCANNED = 1_000
+
+_LAST = 2**128 - 1
 
 _COLUMNS = "id, project_id, company_id, message_id, message_time, stored_at, size, body_sha256, error::text"
-_SHOWN = ", ".join(f"m.{column}" for column in _COLUMNS.split(", ")) + ", j.status, j.error::text"
+_SHOWN = "m.*, j.status, j.error"
+
+# The limits keep these lookups by key, one for each row that was scanned, whatever the planner thinks of the tables.
+_JOB = "(select status, error::text from jobs_job where project_id = s.project_id and id = s.id limit 1)"
+_MESSAGE = f"(select {_COLUMNS} from ingestion_message where project_id = s.project_id and id = s.id limit 1)"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +86,20 @@ class MessageFilter:
 # ------------------------------------------------------------------------------------------------ one message
 def message(id_: UUID, *, project_id: UUID) -> KnownMessage:
     """One message of a project by its id. Raises `MessageNotFound`."""
-    return _one("m.id = %s", [project_id, id_])
+    return _one("id = %s", [project_id, id_])
 
 
 def message_named(message_id: UUID, *, project_id: UUID) -> KnownMessage:
     """One message of a project by the message_id that its sender gave. Raises `MessageNotFound`."""
-    return _one("m.message_id = %s", [project_id, message_id])
+    return _one("message_id = %s", [project_id, message_id])
 
 
 def _one(condition: str, params: Sequence[Any]) -> KnownMessage:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"select {_SHOWN} from ingestion_message m"  # noqa: S608 - constants of this module
-            f" left join jobs_job j on j.id = m.id and j.project_id = m.project_id"
-            f" where m.project_id = %s and {condition}",
+            f"select {_SHOWN} from (select {_COLUMNS} from ingestion_message"  # noqa: S608 - constants of this module
+            f" where project_id = %s and {condition}) m"
+            f" left join lateral {_JOB.replace('s.', 'm.')} j on true",
             params,
         )
         row = cursor.fetchone()
@@ -122,95 +130,113 @@ def messages(
     if only.status is MessageStatus.PROCESSED:
         return scope.listed("stored_at is not null"), None
     if only.status is MessageStatus.RECEIVED:
-        return scope.scanned_messages(
-            "(j.status is null or j.status <> all(%s))", [status.value for status in ENDED_WITHOUT_OBJECT]
-        )
-    ended = job_status_of(only.status).value
-    rows, stopped_at = scope.scanned_jobs(ended)
-    if stopped_at is not None:
-        # So many jobs of other kinds ended like this that the page is not full: perhaps this project has few messages
-        # that are not stored.
-        others, other_stop = scope.scanned_messages("j.status = any(%s)", [ended])
-        if other_stop is None:
-            return others, None
-    return rows, stopped_at
+        return scope.received()
+    return scope.ended(job_status_of(only.status))
 
 
 class _Scope:
-    """One project, one page, one filter: the statements of a list."""
+    """One project, one page, one filter: the statements of a list.
+
+    Keys are compared as rows, `(project_id, id) >= (…)`, and ordered by all their columns: so the planner cannot take
+    the primary key instead and walk it past millions of rows that the filter leaves out.
+    """
 
     def __init__(self, project_id: UUID, page: CursorPage, only: MessageFilter) -> None:
         self._project_id = project_id
         self._page = page
         self._company_id = only.company_id
-        self._since = first_id_at(only.received_after) if only.received_after else None
-        self._until = first_id_at(only.received_before) if only.received_before else None
-        self._beyond, order, self._beyond_params = page.sql("id")
-        self._direction = order.removeprefix("id ")
+        self._direction = "desc" if page.descending else "asc"
+        low = first_id_at(only.received_after).int if only.received_after else 0
+        high = first_id_at(only.received_before).int - 1 if only.received_before else _LAST
+        if page.after is not None:
+            edge = page.after[0].int
+            low, high = (low, min(high, edge - 1)) if page.descending else (max(low, edge + 1), high)
+        self._low, self._high = UUID(int=min(low, _LAST)), UUID(int=max(high, 0))
 
-    def _rows(self, *, company: bool) -> tuple[str, list[Any]]:
-        """The condition of every statement: project, cursor, time and, for messages, company."""
-        conditions, params = [f"project_id = %s and {self._beyond}"], [self._project_id, *self._beyond_params]
-        for condition, value in (
-            ("id >= %s", self._since),
-            ("id < %s", self._until),
-            ("company_id = %s", self._company_id if company else None),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                params.append(value)
-        return " and ".join(conditions), params
+    def _between(self, keys: Mapping[str, Any]) -> tuple[str, str, list[Any]]:
+        """Condition, order and parameters of the rows with these keys and an id of the page's range."""
+        names = ", ".join([*keys, "id"])
+        marks = ", ".join(["%s"] * (len(keys) + 1))
+        order = ", ".join(f"{name} {self._direction}" for name in [*keys, "id"])
+        params = [*keys.values(), self._low, *keys.values(), self._high]
+        return f"({names}) >= ({marks}) and ({names}) <= ({marks})", order, params
+
+    def _messages(self) -> tuple[str, str, list[Any]]:
+        company = {"company_id": self._company_id} if self._company_id else {}
+        return self._between({"project_id": self._project_id, **company})
 
     def listed(self, *parts: str) -> list[KnownMessage]:
         """The next messages of these parts of the table, each of which has an index in this order."""
-        where, params = self._rows(company=True)
+        where, order, params = self._messages()
         select = (
             f"(select {_COLUMNS} from ingestion_message where {where} and {{}}"  # noqa: S608 - constants of this module
-            f" order by id {self._direction} limit {self._page.fetch})"
+            f" order by {order} limit {self._page.fetch})"
         )
         union = " union all ".join(select.format(part) for part in parts)
         with connection.cursor() as cursor:
             cursor.execute(
-                f"select m.*, j.status, j.error::text"  # noqa: S608 - constants of this module
+                f"select {_SHOWN}"  # noqa: S608 - constants of this module
                 f" from (select * from ({union}) part order by id {self._direction} limit {self._page.fetch}) m"
-                f" left join jobs_job j on j.id = m.id and j.project_id = m.project_id order by m.id {self._direction}",
+                f" left join lateral {_JOB.replace('s.', 'm.')} j on true order by m.id {self._direction}",
                 params * len(parts),
             )
             return self._page.ordered([KnownMessage(*row) for row in cursor.fetchall()])
 
-    def scanned_messages(
+    def received(self) -> tuple[list[KnownMessage], tuple[UUID] | None]:
+        """Messages that are not stored, unless their job has ended."""
+        ended = [status.value for status in ENDED_WITHOUT_OBJECT]
+        return self._scanned_messages("(j.status is null or j.status <> all(%s))", ended)
+
+    def ended(self, status: Status) -> tuple[list[KnownMessage], tuple[UUID] | None]:
+        """Messages whose job ended in a rare status.
+
+        Read from the side that is likely shorter, and from the other where that is longer than a scan may be: the jobs
+        that ended so, of all kinds and companies, or the messages of the company that are not stored.
+        """
+        by_jobs = partial(self._scanned_jobs, status)
+        by_messages = partial(self._scanned_messages, "j.status = any(%s)", [status.value])
+        first, second = (by_messages, by_jobs) if self._company_id else (by_jobs, by_messages)
+        rows, stopped_at = first()
+        if stopped_at is not None:
+            others, other_stop = second()
+            if other_stop is None or len(others) > len(rows):
+                return others, other_stop
+        return rows, stopped_at
+
+    def _scanned_messages(
         self, condition: str, statuses: Sequence[str]
     ) -> tuple[list[KnownMessage], tuple[UUID] | None]:
         """Of the next messages that are not stored, those whose job fits the condition."""
-        where, params = self._rows(company=True)
-        return self._scanned(f"ingestion_message where {where} and stored_at is null", params, condition, [statuses])
+        where, order, params = self._messages()
+        source = f"ingestion_message where {where} and stored_at is null order by {order}"
+        joins = f"left join lateral {_JOB} j on true cross join lateral {_MESSAGE} m where {condition}"
+        return self._scanned(source, params, joins, [statuses])
 
-    def scanned_jobs(self, status: str) -> tuple[list[KnownMessage], tuple[UUID] | None]:
+    def _scanned_jobs(self, status: Status) -> tuple[list[KnownMessage], tuple[UUID] | None]:
         """Of the next jobs in a rare status, those that belong to a message."""
-        where, params = self._rows(company=False)
-        company = "m.stored_at is null and (%s::uuid is null or m.company_id = %s)"
-        return self._scanned(
-            f"jobs_job where {where} and status = %s", [*params, status], company, [self._company_id] * 2
-        )
+        where, order, params = self._between({"project_id": self._project_id, "status": status.value})
+        # Said once more with a constant, so that the partial index of the rare statuses fits.
+        source = f"jobs_job where {where} and status = '{status.value}' order by {order}"
+        condition = "m.stored_at is null and (%s::uuid is null or m.company_id = %s)"
+        joins = f"cross join lateral {_MESSAGE} m cross join lateral {_JOB} j where {condition}"
+        return self._scanned(source, params, joins, [self._company_id] * 2)
 
     def _scanned(
-        self, source: str, params: Sequence[Any], condition: str, condition_params: Sequence[Any]
+        self, source: str, params: Sequence[Any], joins: str, join_params: Sequence[Any]
     ) -> tuple[list[KnownMessage], tuple[UUID] | None]:
         backwards = "asc" if self._direction == "desc" else "desc"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"with scanned as materialized ("  # noqa: S608 - constants of this module
-                f"   select id, project_id from {source} order by id {self._direction} limit {MOST_SCANNED}),"
+                f"   select id, project_id from {source} limit {MOST_SCANNED}),"
                 f" found as ("
-                f"   select {_SHOWN} from scanned s"
-                f"   join ingestion_message m on m.id = s.id and m.project_id = s.project_id"
-                f"   left join jobs_job j on j.id = s.id and j.project_id = s.project_id"
-                f"   where {condition} order by s.id {self._direction} limit {self._page.fetch})"
+                f"   select m.*, j.status, j.error as job_error"
+                f"   from (select * from scanned order by id {self._direction}) s {joins} limit {self._page.fetch})"
                 f" select edge.rows, edge.id, found.*"
                 f" from (select (select count(*) from scanned) as rows,"
                 f"              (select id from scanned order by id {backwards} limit 1) as id) edge"
                 f" left join found on true order by found.id {self._direction}",
-                [*params, *condition_params],
+                [*params, *join_params],
             )
             rows = cursor.fetchall()
         scanned, last = rows[0][:2]

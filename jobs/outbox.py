@@ -50,8 +50,13 @@ class Outbox:
         """Commit what has been put so far. `on`: the watch thread's own connection."""
         with self._lock:
             verdicts = [self._verdicts.popleft() for _ in range(len(self._verdicts))]
-            if verdicts:
-                self._commit(verdicts, on)
+            try:
+                if verdicts:
+                    self._commit(verdicts, on)
+            except BaseException:
+                # Whoever flushes next tries again; what did get through is fenced off by then.
+                self._verdicts.extendleft(reversed(verdicts))
+                raise
 
     def commit_within(self, verdict: Verdict, within: Callable[[], None], kind: Kind[Any], finished: Finished) -> None:
         """Commit one verdict and run `within` in the same transaction: fence first, then the function, then commit.

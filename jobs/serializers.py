@@ -260,7 +260,7 @@ def address(job_id: UUID) -> str:
 
 
 def _links(job_id: UUID) -> dict[str, str]:
-    root = f"{_root()}/{job_id}"
+    root = address(job_id)
     return {
         "self": root,
         "events": f"{root}/events",

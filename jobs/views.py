@@ -38,7 +38,6 @@ from jobs.serializers import (
     JobShown,
     KindShown,
     RetryJob,
-    address,
     example_of,
     explain,
     schema_of,
@@ -176,14 +175,16 @@ def _create(request: ApiRequest, ask: CreateJob) -> Response:
     row = services.prepare(request.caller.project_id, wanted)
     services.ask_gates(row.project_id, [wanted])
     (submitted,) = services.insert([row])
-    return Response(show_new(row, ask, submitted), status=202, headers={"Location": address(row.id)})
+    shown = show_new(row, ask, submitted)
+    return Response(shown, status=202, headers={"Location": shown["links"]["self"]})
 
 
 def _create_unique(request: ApiRequest, ask: CreateJob) -> Response:
     project_id = request.caller.project_id
     (submitted,) = services.submit_many(project_id=project_id, requests=[ask.request()])
     shown = show_job(selectors.job(project_id, submitted.id))
-    return Response(shown, status=200 if submitted.existing else 202, headers={"Location": address(submitted.id)})
+    status = 200 if submitted.existing else 202
+    return Response(shown, status=status, headers={"Location": shown["links"]["self"]})
 
 
 def _filter(request: ApiRequest) -> JobFilter:

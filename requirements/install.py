@@ -32,13 +32,14 @@ def digest(level: str) -> str:
 def is_current(venv: Path, level: str) -> bool:
     """Say whether the environment holds `level`, or `dev`, as the lock files have it now."""
     stamp = venv / STAMP
-    return (venv / "bin" / "python").exists() and stamp.exists() and stamp.read_text() in {digest(level), digest("dev")}
+    usable = os.access(venv / "bin" / "python", os.X_OK) and os.access(stamp, os.R_OK)
+    return usable and stamp.read_text() in {digest(level), digest("dev")}
 
 
 def run(*command: object) -> None:
     """Run a command quietly; ends this program with the command's own words when it fails."""
     env = dict(os.environ)
-    if not os.access(Path.home(), os.W_OK):
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  # Path.home() raises where there is none
         env["UV_CACHE_DIR"] = str(Path(str(command[0])).parent.parent / ".uv-cache")
     done = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, check=False)
     if done.returncode:

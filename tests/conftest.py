@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for. The servers of the session itself come from tests/embedded_plugin.py."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,15 @@ from pathlib import Path
 import pytest
 
 from jobplatform.embedded import Embedded, EmbeddedError
+
+SESSION_VARIABLES = ("DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY", "VIRTUAL_CLOCK")
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """The environment for a platform that a test starts: this session's without what points to its own servers."""
+    hidden = (*SESSION_VARIABLES, "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ Nothing here sleeps in order to wait: `wait_until` polls a named condition, with
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -207,9 +209,9 @@ class Platform:
         self.wait_until(lambda: "relay: ready" in relay.log or not relay.alive, "a relay")
         return relay
 
-    def python(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Program:
-        """Start a module of the tests as a process with the environment of the platform."""
-        return self._start(f"{module.rpartition('.')[2]}{next(_numbers)}", ["-m", module, *arguments], env, None)
+    def driver(self, *, env: Mapping[str, str] | None = None) -> "Driver":
+        """Start a worker process without Celery, to be driven call by call (tests/driver.py)."""
+        return Driver(self, self._environment("driver", env, None))
 
     def live_children(self, worker: Program) -> list[int]:
         """Process ids of a worker's children that have announced themselves and not left."""
@@ -294,11 +296,18 @@ class Platform:
     def _start(
         self, name: str, command: Sequence[str], env: Mapping[str, str] | None, handlers: Sequence[str] | None
     ) -> Program:
+        program = Program(name, command, self._environment(name, env, handlers), self.directory / f"{name}.log")
+        self.programs.append(program)
+        return program
+
+    def _environment(
+        self, name: str, env: Mapping[str, str] | None, handlers: Sequence[str] | None
+    ) -> dict[str, str]:
         full = {
             "PATH": os.environ.get("PATH", os.defpath),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONFAULTHANDLER": "",
+            "DJANGO_SETTINGS_MODULE": "jobplatform.settings",
             "JOBPLATFORM_PROFILE": "test",
             "SECRET_KEY": "k" * 50,
             "DATABASE_URL": self.database_url,
@@ -310,9 +319,7 @@ class Platform:
             ADDRESS: self._effects_address,
             processes.STACK_MARK: str(self.directory),
         }
-        program = Program(name, command, full | self._env | dict(env or {}), self.directory / f"{name}.log")
-        self.programs.append(program)
-        return program
+        return full | self._env | dict(env or {})
 
     def _record_effects(self) -> Effects:
         self._effects_address = str(self.directory / "effects.sock")
@@ -335,6 +342,39 @@ class Platform:
             psutil.wait_procs(found, timeout=GENEROUS)
         for program in self.programs:
             program.process.wait(GENEROUS)
+
+
+class Driver:
+    """A process of tests/driver.py: one call at a time, each answered."""
+
+    def __init__(self, platform: Platform, env: Mapping[str, str]) -> None:
+        self._log = (platform.directory / "driver.log").open("ab")
+        platform._stack.callback(self._log.close)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.driver"], cwd=ROOT, env=dict(env),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+        )  # fmt: skip
+        platform._stack.callback(self.stop)
+        self.pid = self._answer()["ok"]
+
+    def call(self, *message: Any) -> dict[str, Any]:
+        """Make a call and return `{"ok": result}` or `{"error": class, "text": message}`."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, f"The driver has ended, see {self._log.name}: {Path(self._log.name).read_text()[-2000:]}"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
 
 
 class NoRedis(Exception):

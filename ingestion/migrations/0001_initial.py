@@ -82,7 +82,7 @@ class Migration(migrations.Migration):
                     models.Index(fields=["company_id", "message_id"], name="ingestion_message_object"),
                 ],
                 "constraints": [
-                    models.UniqueConstraint(fields=("project_id", "message_id"), name="ingestion_message_key")
+                    models.UniqueConstraint(fields=("message_id", "project_id"), name="ingestion_message_key")
                 ],
             },
         ),

@@ -82,5 +82,3 @@ def _consumers() -> list[dict[str, Any]]:
         {"name": name, "lag": markup.duration(seconds) if seconds else "up to date", "failures": failures}
         for name, (seconds, failures) in sorted(log.lag().items())
     ]
-
-

@@ -1,4 +1,4 @@
-"""Schedules in the admin. Beat makes a job of the named kind from each, so a schedule names a kind, never a Celery task."""
+"""Schedules in the admin. Beat makes a job from each, so a schedule names a kind, never a Celery task."""
 
 from typing import Any, ClassVar
 

@@ -65,11 +65,15 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The groups of the sidebar for this person."""
-    groups = [
-        {"title": title, "separator": index > 0, "items": [item for entry in entries if (item := _item(request, entry))]}
+    groups: list[dict[str, Any]] = [
+        {
+            "title": title,
+            "separator": index > 0,
+            "items": [item for entry in entries if (item := _item(request, entry))],
+        }
         for index, (title, entries) in enumerate(ENTRIES)
     ]
-    elsewhere = [
+    elsewhere: list[dict[str, Any]] = [
         {"title": "API documentation", "icon": "menu_book", "link": _address("docs"), "active": _never},
         {"title": "Flower", "icon": "local_florist", "link": settings.FLOWER_URL, "active": _never},
     ]

@@ -20,7 +20,7 @@ MOST_PER_ADDRESS = 100
 
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc] # unfold has no types
-    """Name and password. After too many failures it refuses, without looking at the password, until the window has passed."""
+    """Name and password. After too many failures it refuses until the window has passed, whatever the password."""
 
     def clean(self) -> dict[str, Any]:
         """Check the limit, then the password. Raises ValidationError."""

@@ -11,11 +11,13 @@ class JobsView(ApiView):
 
 from collections.abc import Mapping
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from pydantic import BaseModel
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -25,7 +27,7 @@ from rest_framework.views import APIView
 from jobplatform.api import parsers, strict_json
 from jobplatform.api.examples import Example
 from jobplatform.api.problems import Problem
-from jobplatform.api.renderers import JSONRenderer
+from jobplatform.api.renderers import JSONRenderer, dumps
 from jobplatform.api.validation import validated
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,6 +64,12 @@ class Caller(Protocol):
 
 class ApiRequest(Request):
     """A request whose body is read once, within the view's limit, and parsed strictly."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        # Asked for all the time; by itself, each goes the long way round to Django's request.
+        self.META = request.META
+        self.method = request.method
 
     @property
     def caller(self) -> Caller:
@@ -106,7 +114,6 @@ class ApiView(APIView):
     that begin so."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # no OPTIONS: see the schema
-    _headers_of_class: ClassVar[Mapping[str, str] | None] = None
 
     def get_example(self, request: ApiRequest) -> Any:
         """A body for the browsable API's form, or None."""
@@ -129,11 +136,8 @@ class ApiView(APIView):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        """`Allow` and `Vary`: the same for every answer of a class, so worked out once."""
-        cls = type(self)
-        if cls._headers_of_class is None or "_headers_of_class" not in cls.__dict__:
-            cls._headers_of_class = super().default_response_headers
-        return dict(cls._headers_of_class)
+        """None yet: see `finalize_response`."""
+        return {}
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:  # noqa: FBT001, FBT002 - DRF's signature
         """JSON at once for whoever asks for it or for anything; Django REST framework decides the rest."""
@@ -143,9 +147,24 @@ class ApiView(APIView):
         negotiated: tuple[BaseRenderer, str] = super().perform_content_negotiation(request, force)
         return negotiated
 
+    def perform_authentication(self, request: Request) -> None:
+        """Ask the authenticators in turn; the first one that knows the caller decides."""
+        for authenticator in request.authenticators or ():
+            known = authenticator.authenticate(request)
+            if known is not None:
+                request._authenticator = authenticator  # type: ignore[attr-defined] # noqa: SLF001 - as Request does
+                request.user, request.auth = known
+                return
+        request._not_authenticated()  # type: ignore[attr-defined] # noqa: SLF001
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Who are you, may you, and do we know what you ask for: in this order."""
-        super().initial(request, *args, **kwargs)
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        request.version, request.versioning_scheme = None, None
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        self.check_throttles(request)
         if request.META.get("QUERY_STRING"):
             self._check_query(request)
 
@@ -160,9 +179,27 @@ class ApiView(APIView):
                 raise Problem(400, "repeated_parameter", f"The parameter {name} is given more than once.")
 
     def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
-        """Django REST framework's, and no store for what is somebody's own."""
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
-        response.headers.setdefault("Cache-Control", "no-store")
+        """Add the headers, and write JSON at once; what is for people is rendered later, by Django."""
+        headers = response.headers
+        headers.setdefault("Cache-Control", "no-store")  # it is somebody's own
+        patch_vary_headers(response, ("Accept",))
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(self.allowed_methods)
+        if not isinstance(response, Response):
+            return response
+        renderer = getattr(request, "accepted_renderer", None)
+        if renderer is None:  # refused before it was negotiated
+            renderer, request.accepted_media_type = self.perform_content_negotiation(request, force=True)
+            request.accepted_renderer = renderer
+        if type(response) is Response and renderer is _JSON and response.content_type is None:
+            if response.data is None:
+                del headers["Content-Type"]
+                response.content = b""
+            else:
+                headers["Content-Type"] = "application/json"
+                response.content = dumps(response.data)
+        response.accepted_renderer, response.accepted_media_type = renderer, request.accepted_media_type
+        response.renderer_context = self.get_renderer_context()
         return response
 
 

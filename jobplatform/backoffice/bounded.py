@@ -7,8 +7,9 @@ look on from where the window ends.
 from typing import Any, cast
 
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from unfold.views import ChangeList
@@ -25,12 +26,15 @@ WINDOW = 50_000
 BEFORE = "before"
 """The parameter that says where an older window begins."""
 
+BETWEEN = "~"
+"""Stands between the columns of an edge in an address."""
+
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg] # the stub is generic, the class is not
     """Pages over the first `MOST_ROWS` rows; counts no further."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """How many rows there are, `MOST_ROWS` at most."""
         return min(self._counted, MOST_ROWS)
 
@@ -46,9 +50,16 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg] # the stub is gener
 
 
 class BoundedChangeList(ChangeList):  # type: ignore[misc] # unfold has no types
-    """A list whose statement looks at `WINDOW` rows at most. The admin says by which column: `window_field`."""
+    """A list whose statement looks at `WINDOW` rows at most.
 
-    end_of_window: Any = None  # where an older window would begin; None: this one reaches the beginning
+    The admin says by which columns, which are those of its order: `window_fields`, one or two.
+    """
+
+    end_of_window: tuple[Any, ...] | None = None
+    """The oldest row that was looked at; None: there is none beyond."""
+    result_list: list[Any]
+    leafable = True
+    """Whether the rows are those of the window in its order, so that an older window can begin where they end."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
         """The one order that an index serves, whatever the address says."""
@@ -71,16 +82,37 @@ class BoundedChangeList(ChangeList):  # type: ignore[misc] # unfold has no types
 
     def within_window(self, rows: QuerySet[Any], all_rows: QuerySet[Any]) -> QuerySet[Any]:
         """Cut `rows` to the newest `WINDOW` of `all_rows`, which an index yields in their order."""
-        field = self.model_admin.window_field
-        before = self.params.get(BEFORE)
-        if before:
-            try:
-                value = self.model._meta.get_field(field).to_python(before)
-            except Exception as error:  # Django turns this one into a redirect to the unfiltered list
-                raise IncorrectLookupParameters from error
-            rows, all_rows = rows.filter(**{f"{field}__lt": value}), all_rows.filter(**{f"{field}__lt": value})
-        self.end_of_window = next(iter(all_rows.values_list(field, flat=True)[WINDOW : WINDOW + 1]), None)
-        return rows if self.end_of_window is None else rows.filter(**{f"{field}__gt": self.end_of_window})
+        before = self.before
+        if before is not None:
+            rows, all_rows = rows.filter(self._beyond("lt", before)), all_rows.filter(self._beyond("lt", before))
+        fields = self.model_admin.window_fields
+        self.end_of_window = next(iter(all_rows.values_list(*fields)[WINDOW - 1 : WINDOW]), None)
+        return rows if self.end_of_window is None else rows.filter(self._beyond("gte", self.end_of_window))
+
+    @property
+    def before(self) -> tuple[Any, ...] | None:
+        """Where the address says that the window begins. Raises what leads to the unfiltered list."""
+        given = self.params.get(BEFORE)
+        if not given:
+            return None
+        fields = [self.model._meta.get_field(name) for name in self.model_admin.window_fields]
+        values = given.split(BETWEEN)
+        if len(values) != len(fields):
+            raise IncorrectLookupParameters
+        try:
+            return tuple(field.to_python(value) for field, value in zip(fields, values, strict=True))
+        except ValidationError as error:
+            raise IncorrectLookupParameters from error
+
+    def _beyond(self, comparison: str, edge: tuple[Any, ...]) -> Q:
+        """Rows before (`lt`) or from (`gte`) an edge in the order of the window's columns."""
+        first, *second = self.model_admin.window_fields
+        if not second:
+            return Q(**{f"{first}__{comparison}": edge[0]})
+        # The first column alone bounds what the index reads; the second decides among its equals.
+        outside = "gte" if comparison == "lt" else "lt"
+        bounded = Q(**{f"{first}__{'lte' if comparison == 'lt' else 'gte'}": edge[0]})
+        return bounded & ~Q(**{first: edge[0], f"{second[0]}__{outside}": edge[1]})
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, each row with the name of its project; without "show all", which would clear the filters."""
@@ -94,7 +126,11 @@ class BoundedChangeList(ChangeList):  # type: ignore[misc] # unfold has no types
 
     @property
     def older(self) -> str | None:
-        """The address of the next older window, while this list is narrowed; None when there is none."""
-        if self.end_of_window is None or not (self.query or self.has_active_filters or BEFORE in self.params):
+        """The address of the next older window; None when there is none."""
+        edge = self.end_of_window
+        if self.paginator.more:
+            fields = self.model_admin.window_fields
+            edge = next(iter(self.queryset.values_list(*fields)[MOST_ROWS - 1 : MOST_ROWS]), None)
+        if edge is None or not self.leafable:
             return None
-        return str(self.get_query_string({BEFORE: self.end_of_window}))
+        return str(self.get_query_string({BEFORE: BETWEEN.join(map(str, edge))}))

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ LONGEST_SHOWN = 64 * 1024  # characters of one JSON value on a page
 
 NOTHING = "–"
 
-# What a terminal or a browser would obey instead of showing: controls, and the marks that reverse the direction of text.
+# What would be obeyed instead of shown: control characters, and the marks that reverse the direction of text.
 _UNSEEN = {
     code: f"\\u{code:04x}"
     for code in (*range(9), 11, 12, *range(14, 32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -99,7 +100,7 @@ def moment_and_date(at: dt.datetime, *, now: dt.datetime | None = None) -> SafeS
 def distance(at: dt.datetime, now: dt.datetime) -> str:
     """`in 5 s`, `3 min ago`, and the date from a week on."""
     seconds = (at - now).total_seconds()
-    if abs(seconds) >= 7 * 86_400:  # noqa: PLR2004 - a week
+    if abs(seconds) >= 7 * 86_400:  # a week
         return at.strftime("%Y-%m-%d %H:%M")
     if abs(seconds) < 1:
         return "now"
@@ -151,7 +152,7 @@ def share_of(progress: Any) -> int | None:
     if not isinstance(progress, dict):
         return None
     done, total = progress.get("done"), progress.get("total")
-    if not isinstance(done, int | float) or not isinstance(total, int | float) or not total > 0:
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in (done, total)) or total <= 0:
         return None
     return max(0, min(100, round(100 * done / total)))
 

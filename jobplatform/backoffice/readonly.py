@@ -20,6 +20,7 @@ class PlatformAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
     list_fullwidth = True
     list_filter_sheet = True
     list_filter_submit = True
+    list_disable_select_all = True
 
 
 class ReadOnlyAdmin(PlatformAdmin):
@@ -27,8 +28,8 @@ class ReadOnlyAdmin(PlatformAdmin):
 
     actions: ClassVar[Any] = None
     sortable_by: ClassVar[Any] = ()
-    ordering = ("-id",)
-    window_field = "id"
+    ordering: tuple[str, ...] = ("-id",)
+    window_fields: tuple[str, ...] = ("id",)
     paginator = BoundedPaginator
     list_after_template = "backoffice/window.html"
 

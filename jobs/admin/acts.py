@@ -163,7 +163,7 @@ def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) 
         else:
             messages.success(request, _result(act, after))
             return HttpResponseRedirect(address)
-    return _page(model_admin, request, act, [job], form, address)
+    return _page(model_admin, request, act, [job], form=form, back=address)
 
 
 def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpResponse:
@@ -193,7 +193,7 @@ def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpRe
         if refused:
             messages.warning(request, f"{len(refused)} left as they are. {refused[0]}")
         return HttpResponseRedirect(address)
-    return _page(model_admin, request, act, jobs, form, address)
+    return _page(model_admin, request, act, jobs, form=form, back=address)
 
 
 def _permitted(request: HttpRequest, name: str) -> Act:
@@ -220,7 +220,7 @@ def _lines(error: InvalidPayload) -> list[str]:
 
 
 def _page(
-    model_admin: Any, request: HttpRequest, act: Act, jobs: Sequence[Job], form: ReasonForm, back: str
+    model_admin: Any, request: HttpRequest, act: Act, jobs: Sequence[Job], *, form: ReasonForm, back: str
 ) -> HttpResponse:
     for job in jobs:
         job.badge = looks.status(job.status)  # type: ignore[attr-defined] # for the template
@@ -237,5 +237,5 @@ def _page(
         "back": back,
         "schema": markup.pretty(kind.payload.model_json_schema()) if kind else None,
     }
-    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined] # as Django's own admin views do
+    request.current_app = model_admin.admin_site.name
     return TemplateResponse(request, "jobs/admin/act.html", context)

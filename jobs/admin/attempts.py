@@ -43,7 +43,9 @@ def _row(attempt: Attempt, workers: dict[Any, str]) -> dict[str, Any]:
         "started": attempt.started_at,
         "seconds": markup.duration((attempt.ended_at - attempt.started_at).total_seconds()),
         "ended": markup.moment(attempt.ended_at),
-        "worker": subjects.link("worker", attempt.worker_id, worker) if worker else (attempt.worker_id or markup.NOTHING),
+        "worker": subjects.link("worker", attempt.worker_id, worker)
+        if worker
+        else (attempt.worker_id or markup.NOTHING),
         "error": error,
         "error_code": markup.code(error.get("code", "")) if error else "",
         "error_text": markup.visible(str(error.get("message", ""))) if error else "",
@@ -56,9 +58,9 @@ def _line(line: Any) -> dict[str, str]:
     if not isinstance(line, dict):
         return {"at": "", "message": markup.brief(line, 2000), "values": ""}
     at = line.get("at")
-    known = isinstance(at, int | float) and 0 <= at < _LATEST
+    when = dt.datetime.fromtimestamp(at, dt.UTC) if isinstance(at, int | float) and 0 <= at < _LATEST else None
     return {
-        "at": dt.datetime.fromtimestamp(at, dt.UTC).strftime("%H:%M:%S.%f")[:-3] if known else "",
+        "at": when.strftime("%H:%M:%S.%f")[:-3] if when else "",
         "message": markup.visible(str(line.get("message", "")))[:2000],
         "values": markup.brief({name: value for name, value in line.items() if name not in {"at", "message"}}, 1000),
     }
@@ -86,7 +88,7 @@ def show(model_admin: Any, request: HttpRequest) -> HttpResponse:
         "older": f"?{urlencode({'job': term, 'outcome': outcome, 'before': older})}" if older else "",
         "paged": "before" in request.GET,
     }
-    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined] # as Django's own admin views do
+    request.current_app = model_admin.admin_site.name
     return TemplateResponse(request, "jobs/admin/attempts.html", context)
 
 

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.timezone import make_aware
 from unfold.contrib.filters.admin import DropdownFilter
 
 from jobs import extensions, registry
@@ -71,36 +70,32 @@ class CreatedFilter(admin.ListFilter):
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
-        for name in self.expected_parameters():
-            given = params.pop(name, None)
-            if given and given[-1]:
-                self.used_parameters[name] = given[-1]
+        self._given = {name: (params.pop(f"created_{name}", None) or [""])[-1] for name in ("from", "until")}
 
     def has_output(self) -> bool:
         """Always."""
         return True
 
-    def expected_parameters(self) -> list[str]:
+    def expected_parameters(self) -> list[str | None]:
         """From and until."""
         return ["created_from", "created_until"]
 
     def value(self) -> tuple[dt.datetime | None, dt.datetime | None]:
         """The two moments, each if it was given."""
-        since, until = (self._moment(name) for name in self.expected_parameters())
-        return since, until
+        return self._moment("from"), self._moment("until")
 
     def _moment(self, name: str) -> dt.datetime | None:
-        text = self.used_parameters.get(name)
+        text = self._given[name]
         if not text:
             return None
         try:
-            return make_aware(dt.datetime.fromisoformat(text).replace(tzinfo=None), dt.UTC)
-        except (ValueError, OverflowError) as error:
+            return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+        except ValueError as error:
             raise IncorrectLookupParameters from error
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """What the template shows."""
-        yield {name.removeprefix("created_"): self.used_parameters.get(name, "") for name in self.expected_parameters()}
+        yield self._given
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Rows within the two moments."""

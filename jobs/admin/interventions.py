@@ -59,9 +59,7 @@ class InterventionAdmin(ReadOnlyAdmin):
     @display(description="Subject")
     def subject(self, row: Intervention) -> SafeString:
         """What it is about."""
-        return format_html(
-            "{} {}", row.subject_type, subjects.link(row.subject_type, row.subject_id, row.subject_id)
-        )
+        return format_html("{} {}", row.subject_type, subjects.link(row.subject_type, row.subject_id, row.subject_id))
 
     @display(description="Evidence")
     def shown_evidence(self, row: Intervention) -> SafeString:

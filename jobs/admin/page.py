@@ -59,7 +59,7 @@ def show(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
         "interventions": _interventions(job),
         "audit": AuditRecord.objects.filter(subject_type="job", subject_id=str(job.id))[:MOST_RELATED],
     }
-    request.current_app = model_admin.admin_site.name  # type: ignore[attr-defined] # as Django's own admin views do
+    request.current_app = model_admin.admin_site.name
     return TemplateResponse(request, "jobs/admin/job.html", context)
 
 

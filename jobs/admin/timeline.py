@@ -1,4 +1,4 @@
-"""The life of one job as spans of time: where it waited, where it ran, where it stood still. Pure; the clock is passed in.
+"""The life of one job as spans of time: where it waited, ran or stood still. Pure; the clock is passed in.
 
 Built from the job's events, oldest first, and its attempts; both carry the real clock of the database. A span begins
 at an event and ends at the next; an attempt that ran in between cuts it in two.

@@ -270,7 +270,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-            # The key is (project_id, id): every hot statement knows the project, lists of a project come in the order of
+        # The key is (project_id, id): every hot statement knows the project, lists of a project come in the order of
         # time by it, and each job costs one index entry less at its creation, its claim and its end.
         migrations.RunSQL(
             """

@@ -4,59 +4,63 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0001_engine'),
+        ("jobs", "0001_engine"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Tally',
+            name="Tally",
             fields=[
-                ('pk', models.CompositePrimaryKey('type', 'kind', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('type', models.TextField()),
-                ('kind', models.TextField()),
-                ('total', models.BigIntegerField()),
-                ('last_id', models.BigIntegerField(default=0)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "type", "kind", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("type", models.TextField()),
+                ("kind", models.TextField()),
+                ("total", models.BigIntegerField()),
+                ("last_id", models.BigIntegerField(default=0)),
             ],
             options={
-                'verbose_name_plural': 'tallies',
+                "verbose_name_plural": "tallies",
             },
         ),
         migrations.RemoveField(
-            model_name='storedresponse',
-            name='headers',
+            model_name="storedresponse",
+            name="headers",
         ),
         migrations.AddField(
-            model_name='storedresponse',
-            name='location',
+            model_name="storedresponse",
+            name="location",
             field=models.TextField(null=True),
         ),
         migrations.AddField(
-            model_name='storedresponse',
-            name='sealed',
+            model_name="storedresponse",
+            name="sealed",
             field=models.BooleanField(default=False),
         ),
         migrations.AlterModelTable(
-            name='storedresponse',
-            table='api_idempotency',
+            name="storedresponse",
+            table="api_idempotency",
         ),
         migrations.CreateModel(
-            name='Refusal',
+            name="Refusal",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('project_id', models.UUIDField()),
-                ('code', models.TextField()),
-                ('total', models.BigIntegerField()),
-                ('reported', models.BigIntegerField()),
-                ('unreported', models.BigIntegerField()),
-                ('seq', models.IntegerField()),
-                ('position', models.BigIntegerField()),
-                ('window_began', models.DateTimeField()),
-                ('in_window', models.SmallIntegerField()),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("project_id", models.UUIDField()),
+                ("code", models.TextField()),
+                ("total", models.BigIntegerField()),
+                ("reported", models.BigIntegerField()),
+                ("unreported", models.BigIntegerField()),
+                ("seq", models.IntegerField()),
+                ("position", models.BigIntegerField()),
+                ("window_began", models.DateTimeField()),
+                ("in_window", models.SmallIntegerField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('project_id', 'code'), name='jobs_refusal_key')],
+                "constraints": [models.UniqueConstraint(fields=("project_id", "code"), name="jobs_refusal_key")],
             },
         ),
     ]

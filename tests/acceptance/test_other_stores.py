@@ -65,8 +65,7 @@ def postgres_15(directory: Path) -> Iterator[str]:
         capture_output=True,
     )
     server = subprocess.Popen(
-        [POSTGRES_15 / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
-        + ["-c", f"unix_socket_directories={data}"],
+        [POSTGRES_15 / "postgres", "-D", data, "-p", str(port), "-k", data, "-c", "listen_addresses=127.0.0.1"],
         user=user,
         cwd="/",
         stderr=subprocess.DEVNULL,

@@ -85,7 +85,9 @@ BAD_JSON = [
     BadBody("key twice, deep inside", b'{"a": [{"b": {"c": 1, "d": 2, "c": 3}}]}', "duplicate_key"),
     BadBody("empty key twice", b'{"": 1, "": 2}', "duplicate_key"),
     BadBody("key twice beside an escaped colon", rb'{"a": "\u003a", "a": 2}', "duplicate_key"),
-    BadBody("key of 100,000 characters twice", b'{"%b": 1, "%b": 2}' % (b"k" * 100_000, b"k" * 100_000), "duplicate_key"),
+    BadBody(
+        "key of 100,000 characters twice", b'{"%b": 1, "%b": 2}' % (b"k" * 100_000, b"k" * 100_000), "duplicate_key"
+    ),
     # ---------------------------------------------------------------- texts
     BadBody("escaped NUL", rb'{"a": "b\u0000c"}', "nul_character"),
     BadBody("escaped NUL in a key", rb'{"a\u0000": 1}', "nul_character"),

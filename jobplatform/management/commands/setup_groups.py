@@ -1,4 +1,4 @@
-"""Creates the groups `viewers` and `operators` with their permissions, or brings them up to date. Run it after migrate."""
+"""Creates the groups `viewers` and `operators`, or brings their permissions up to date. Run it after migrate."""
 
 from typing import Any
 

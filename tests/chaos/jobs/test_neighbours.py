@@ -158,9 +158,9 @@ def test_notes_that_cannot_be_stored_harm_nobody(platform: Platform, deed: str) 
 @pytest.mark.parametrize(
     ("deed", "code"),
     {
-        "slow": "query_canceled",
-        "wrong": "division_by_zero",
-        "swallowed": "",
+        "slow": "operational_error",
+        "wrong": "data_error",
+        "swallowed": "transaction_broken",
         "committing": "",
         "crash": "worker_died",
         "leave": "worker_died",

@@ -18,6 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from events.log import move_clock
+from jobplatform.api.problems import Problem
 from projects import authentication, keys, scopes, services
 from projects.models import ApiKey, Project
 from tests.integration.projects.conftest import Call, Tenant, make_tenant
@@ -99,17 +100,21 @@ def test_an_unknown_id_and_a_wrong_secret_take_the_same_time(ours: Tenant) -> No
 
     def medians() -> dict[str, float]:
         took: dict[str, list[float]] = {"unknown": [], "wrong": []}
-        for n in range(400):
+        for n in range(200):
             for name, texts in candidates.items():
                 began = time.perf_counter()
-                with pytest.raises(authentication.Problem):
+                with pytest.raises(Problem):
                     authentication.credential_of(texts[n % 50])
                 took[name].append(time.perf_counter() - began)
         return {name: statistics.median(times) for name, times in took.items()}
 
-    # A busy machine may disturb one measurement, not three.
-    differences = [abs(m["unknown"] - m["wrong"]) / m["wrong"] for m in (medians() for _ in range(3))]
-    assert min(differences) < 0.15, differences
+    differences = []
+    for _ in range(4):  # a busy machine may disturb one measurement, not each
+        took = medians()
+        differences.append(abs(took["unknown"] - took["wrong"]) / took["wrong"])
+        if differences[-1] < 0.1:
+            return
+    pytest.fail(f"The medians differ by {differences}")
 
 
 def test_a_revoked_key_is_refused_by_the_very_next_request(call: Call, ours: Tenant) -> None:
@@ -170,10 +175,11 @@ def test_nothing_at_rest_holds_the_text_of_a_key(call: Call, ours: Tenant) -> No
     secrets = [ours.text[21:], made[21:]]
     with connection.cursor() as cursor:
         cursor.execute(
-            "select table_name from information_schema.tables where table_schema = 'public' and table_type = 'BASE TABLE'"
+            "select table_name from information_schema.tables"
+            " where table_schema = 'public' and table_type = 'BASE TABLE'"
         )
         for (table,) in cursor.fetchall():
-            cursor.execute(f'select coalesce(string_agg(t::text, e\'\\n\'), \'\') from "{table}" t')  # noqa: S608
+            cursor.execute(f"select coalesce(string_agg(t::text, e'\\n'), '') from \"{table}\" t")
             rows = cursor.fetchone()[0]
             for secret in secrets:
                 assert secret not in rows, table
@@ -224,16 +230,18 @@ def test_its_plan_is_one_look_into_an_index(standing: Tenant) -> None:
 
 
 def test_its_last_use_is_noted_once_a_minute(standing: Tenant) -> None:
+    def noted() -> Any:
+        return ApiKey.objects.get(key_id=standing.key_id).last_used_at
+
     Client().get(KNOWN, headers=standing.headers)
-    first = ApiKey.objects.get(key_id=standing.key_id).last_used_at
+    first = noted()
     Client().get(KNOWN, headers=standing.headers)
-    assert ApiKey.objects.get(key_id=standing.key_id).last_used_at == first
+    assert noted() == first
     ApiKey.objects.filter(key_id=standing.key_id).update(last_used_at=datetime.now(UTC) - timedelta(seconds=61))
 
     Client().get(KNOWN, headers=standing.headers)
 
-    assert first is not None
-    assert ApiKey.objects.get(key_id=standing.key_id).last_used_at > first
+    assert noted() > first
 
 
 def test_a_restart_of_the_database_sends_nobody_away(standing: Tenant) -> None:

@@ -24,6 +24,12 @@ def test_the_chart_is_valid_svg_with_one_bar_per_side() -> None:
     assert len(bars) == 3 + 2 + 1
 
 
+def test_two_things_with_the_same_figure_are_two_groups() -> None:
+    rows = [compare(name, "jobs/s", [9_000], [800], peer_name="peer") for name in ("life cycle against x", "batch")]
+    root = ET.fromstring(report.chart(rows))  # noqa: S314 - our own text
+    assert sum(text.text == "jobplatform" for text in root.iter(f"{SVG}text")) == 2
+
+
 def test_bars_are_as_long_as_their_values_within_a_group() -> None:
     root = ET.fromstring(report.chart(ROWS))  # noqa: S314 - our own text
     widths = [float(bar.get("width", "")) for bar in root.iter(f"{SVG}rect") if bar.get("rx")]

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +14,8 @@ class Letter(BaseModel):
 
 
 @pytest.fixture(autouse=True)
-def kinds_of_this_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def kinds_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_kinds", {})
-    yield
 
 
 def post(job: Run[Letter]) -> Done:

@@ -14,7 +14,7 @@ def test_every_scope_is_a_noun_with_read_or_write() -> None:
 
 
 def test_reading_is_what_changes_nothing() -> None:
-    assert scopes.READING == {scope for scope in scopes.ALL if scope.endswith(":read")}
+    assert {scope for scope in scopes.ALL if scope.endswith(":read")} == scopes.READING
     assert scopes.READING < scopes.ALL
 
 

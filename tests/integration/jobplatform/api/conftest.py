@@ -20,7 +20,7 @@ def api() -> Client:
 
 @pytest.fixture
 def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The database without a transaction around the test, for tests of several connections. Its rows are deleted after."""
+    """The database without a transaction around the test, for tests of several connections; cleaned up after it."""
     with django_db_blocker.unblock():
         ensure_table()
         yield

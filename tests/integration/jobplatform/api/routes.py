@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db import OperationalError, connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
+from pydantic import BaseModel
 from rest_framework.response import Response
 
 from jobplatform.api import refusals
@@ -45,6 +46,10 @@ class Echo(Open):
         return Response({"data": request.data, "bytes": len(request.raw_body)}, status=201)
 
 
+class Fault(Exception):
+    """A fault of ours, whose text is nobody's business: hunter2."""
+
+
 class Fail(Open):
     """Raises what is asked for."""
 
@@ -55,9 +60,9 @@ class Fail(Open):
             case "problem":
                 raise Problem(418, "teapot", "I am one.", headers={"X-Tea": "green"})
             case "fault":
-                raise RuntimeError("hunter2")
+                raise Fault
             case "database":
-                raise OperationalError("the connection is lost: password=hunter2") from _lost()
+                raise OperationalError from _lost()
             case "value":
                 with connection.cursor() as cursor:
                     cursor.execute("select %s::text", ["a\0b"])
@@ -72,7 +77,7 @@ class Fail(Open):
 def _lost() -> Exception:
     import psycopg
 
-    return psycopg.OperationalError("server closed the connection unexpectedly")
+    return psycopg.OperationalError("server closed the connection unexpectedly: password=hunter2")
 
 
 class Plain(Open):
@@ -91,11 +96,17 @@ class Rows(Open):
         where, order, params = page.sql("weight", "id")
         with connection.cursor() as cursor:
             cursor.execute(
-                f"select weight, id, name from projects_project where {where} order by {order} limit %s",  # noqa: S608
+                f"select weight, id, name from projects_project where {where} order by {order} limit %s",
                 [*params, page.fetch],
             )
             rows = page.ordered(cursor.fetchall())
         return Response(page.answer(rows, key=lambda row: row[:2], show=lambda row: row[2]))
+
+
+class Thing(BaseModel):
+    """What is created."""
+
+    name: str = "x"
 
 
 class Create(Open):
@@ -111,7 +122,7 @@ class Create(Open):
 
         def create() -> Response:
             with transaction.atomic():
-                made = Project.objects.create(name=request.data.get("name", "x"), slug=f"s{time.monotonic_ns()}")
+                made = Project.objects.create(name=request.body_as(Thing).name, slug=f"s{time.monotonic_ns()}")
             match answer:
                 case "refuse":
                     raise Problem(409, "refused", "No.")

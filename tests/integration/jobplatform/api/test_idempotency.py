@@ -244,8 +244,15 @@ def test_one_that_was_overtaken_gives_the_others_answer(committed: None, monkeyp
 
 def test_an_answer_that_never_arrived_is_given_again(committed: None) -> None:
     """Death after the commit, before the reply: the client knows nothing and asks again, in a new process."""
+
+    def lose() -> bytes:
+        try:
+            return bytes(create(Client()).content)
+        finally:
+            connections.close_all()
+
     with ThreadPoolExecutor(1) as pool:
-        lost = pool.submit(lambda: (create(Client()).content, connections.close_all())[0]).result()
+        lost = pool.submit(lose).result()
 
     assert create(Client()).content == lost
     assert Project.objects.count() == 1

