@@ -64,7 +64,7 @@ def chart(rows: Sequence[Row]) -> str:
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
-    """Rows about the same thing ("drain against ...") stand together: ours first, then each peer, in the rows' order."""
+    """Rows about the same thing ("drain against ...") stand together: ours first, then each peer in the rows' order."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.name.split(" against ")[0], []).append(row)

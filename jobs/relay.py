@@ -13,7 +13,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
 from events import consumers, log
-from jobs import doorbells, registry, services, shelves, store, workers
+from jobs import doorbells, registry, schedule, services, shelves, store, workers
 from jobs.bell import CHANNEL, decode
 from jobs.doorbells import InFlight, Queue
 from jobs.shelves import DueKind
@@ -56,6 +56,7 @@ class Relay:
         log.adopt_cluster()
         log.ensure_partitions()
         consumers.ensure_rows()
+        schedule.ensure_rows()
         psycopg.Cursor(store.connection_of_django()).execute(f"listen {CHANNEL}")
         shelves.sweep()
 

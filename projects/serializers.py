@@ -7,10 +7,13 @@ from uuid import UUID
 from django.urls import reverse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from projects import scopes
 from projects.models import MOST_WEIGHT, ApiKey, Project
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+# Which scopes there are is for the service to say; the schema shows them.
+Scope = Annotated[str, Field(json_schema_extra={"enum": sorted(scopes.ALL)})]
 
 
 class Ask(BaseModel):
@@ -31,7 +34,7 @@ class IssueKey(Ask):
     """What a key is made of."""
 
     name: Name
-    scopes: list[str] = Field(min_length=1, max_length=100)
+    scopes: list[Scope] = Field(min_length=1, max_length=100)
     expires_at: AwareDatetime | None = None
 
 

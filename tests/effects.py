@@ -12,10 +12,12 @@ import selectors
 import socket
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 ADDRESS = "EFFECTS_SOCKET"  # environment variable: where the recorder listens
 
@@ -77,13 +79,14 @@ class Effects:
                 self._seen.append(json.loads(line))
         return list(self._seen)
 
-    def of(self, what: str) -> list[dict[str, Any]]:
-        """Reports of one sort."""
-        return [effect for effect in self.all() if effect["what"] == what]
+    def of(self, what: str, jobs: Iterable[UUID]) -> list[dict[str, Any]]:
+        """Reports of one sort by these jobs."""
+        wanted = {str(job) for job in jobs}
+        return [effect for effect in self.all() if effect["what"] == what and effect["job"] in wanted]
 
-    def count(self, what: str) -> Counter[str]:
-        """How often each job had an effect of this sort."""
-        return Counter(effect["job"] for effect in self.of(what))
+    def count(self, what: str, jobs: Iterable[UUID]) -> Counter[UUID]:
+        """How often each of these jobs had an effect of this sort; those that had none are not in it."""
+        return Counter(UUID(effect["job"]) for effect in self.of(what, jobs))
 
     def open(self, gate: str) -> None:
         """Let through who waits at the gate, now and later."""
@@ -151,19 +154,13 @@ class Recorder:
                 return [peer]
             self._waiting.setdefault(message["gate"], []).append(peer)
             return []
-        self._file.write(json.dumps(message | {"at": _now()}).encode() + b"\n")
+        self._file.write(json.dumps(message | {"at": time.monotonic()}).encode() + b"\n")
         return [peer]
 
     def _forget(self, peer: socket.socket) -> None:
         if self._partial.pop(peer, None) is not None:
             self._selector.unregister(peer)
             peer.close()
-
-
-def _now() -> float:
-    import time
-
-    return time.monotonic()
 
 
 if __name__ == "__main__":

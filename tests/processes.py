@@ -19,11 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import UUID
@@ -94,6 +92,7 @@ class Program:
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log_path = log
+        self.usual = False
         with log.open("ab") as output:
             self.process = processes.spawn(
                 [sys.executable, *command], env=env, cwd=ROOT, output=output, death_signal=signal.SIGKILL
@@ -175,11 +174,7 @@ class Platform:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            print(self.story())
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     # -- processes
@@ -191,23 +186,40 @@ class Platform:
         concurrency: int = 2,
         env: Mapping[str, str] | None = None,
         handlers: Sequence[str] | None = None,
-        ready: bool = True,
+        beside: bool = False,
     ) -> Program:
-        """Start a worker and return when its children have announced themselves."""
+        """Start a worker and return when its children have announced themselves.
+
+        Others are ended first, by kill -9, unless it is to run `beside` them.
+        """
+        if not beside:
+            for other in self._alive("w"):
+                other.kill()
         name = f"w{next(_numbers)}"
         command = ["-m", "celery", "-A", "jobplatform", "worker", "-Q", queues, "-c", str(concurrency), "-E"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
         worker = self._start(name, [*command, "-n", f"{name}@%h"], env, handlers)
-        if ready:
-            self.wait_until(lambda: len(self.live_children(worker)) == concurrency or not worker.alive, "a worker")
-            assert worker.alive, self.story()
+        worker.usual = (queues, concurrency, env, handlers) == ("default,events", 2, None, None)
+        self.wait_until(lambda: len(self.live_children(worker)) == concurrency or not worker.alive, "a worker")
+        assert worker.alive, self.story()
         return worker
+
+    def some_worker(self) -> Program:
+        """A worker with two children and the usual handlers: one that runs, or a new one."""
+        return next((worker for worker in self._alive("w") if worker.usual), None) or self.worker()
 
     def relay(self, *, env: Mapping[str, str] | None = None) -> Program:
         """Start a relay and return when it works."""
         relay = self._start(f"relay{next(_numbers)}", ["manage.py", "relay"], env, None)
         self.wait_until(lambda: "relay: ready" in relay.log or not relay.alive, "a relay")
         return relay
+
+    def some_relay(self) -> Program:
+        """A relay: one that runs, or a new one."""
+        return next(iter(self._alive("relay")), None) or self.relay()
+
+    def _alive(self, prefix: str) -> list[Program]:
+        return [program for program in self.programs if program.name.startswith(prefix) and program.alive]
 
     def driver(self, *, env: Mapping[str, str] | None = None) -> "Driver":
         """Start a worker process without Celery, to be driven call by call (tests/driver.py)."""
@@ -271,13 +283,11 @@ class Platform:
             raise AssertionError(message)
 
     def wait_ended(self, ids: Sequence[UUID], *, seconds: float = GENEROUS) -> None:
-        """Wait until none of these jobs has a way to go."""
+        """Wait until each of these jobs has ended, or stands blocked."""
         unended = "select count(*) from jobs_job where id = any(%s) and status <> all(%s)"
-        deadline = time.monotonic() + seconds
         if not processes.wait_until(lambda: self.value(unended, list(ids), [*ENDED, "blocked"]) == 0, seconds=seconds):
             message = f"After {seconds:g} s: {self.by_status(ids)}"
             raise AssertionError(message)
-        assert time.monotonic() < deadline + GENEROUS
 
     # -- what happened
 

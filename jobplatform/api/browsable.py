@@ -7,9 +7,10 @@ and one style sheet run by the nonce of the Content-Security-Policy (`middleware
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 from django.conf import settings
@@ -58,7 +59,7 @@ class BrowsableRenderer(BaseRenderer):
             "headers": _headers(response),
             "content": _linked(_pretty(data), request),
             "pages": data if isinstance(data, Mapping) and {"next", "previous", "results"} <= set(data) else None,
-            "filters": sorted(getattr(view, "filters", ())),
+            "filters": sorted(name for name in getattr(view, "filters", ()) if not name.endswith(".")),
             "query": {name: request.query_params[name] for name in request.query_params},
             "forms": list(_forms(view, request)),
         }
@@ -83,7 +84,8 @@ def _frame(request: Request) -> dict[str, Any]:
         "credential": request.auth,
         "login_url": _url("admin:login", f"?next={quote(http.get_full_path())}"),
         "admin_url": _url("admin:index"),
-        "crumbs": list(_crumbs(request.path)),
+        "crumbs": [(part, _kept_to(request, address)) for part, address in _crumbs(request.path)],
+        "project": request.query_params.get("project"),
     }
 
 
@@ -122,9 +124,17 @@ def _linked(text: str, request: Request) -> SafeString:
     def link(found: re.Match[str]) -> str:
         if found["host"] not in {None, host}:
             return found[0]
-        return f'&quot;<a href="{found[1]}">{found[1]}</a>&quot;'
+        return f'&quot;<a href="{escape(_kept_to(request, unescape(found[1])))}">{found[1]}</a>&quot;'
 
     return mark_safe(_ADDRESS.sub(link, escape(text)))  # noqa: S308 - escaped, and the pattern lets no quote through
+
+
+def _kept_to(request: Request, address: str) -> str:
+    """The address for the project that the person has chosen."""
+    project = request.query_params.get("project")
+    if not project or "project=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}{urlencode({'project': project})}"
 
 
 def _forms(view: Any, request: Request) -> Iterator[dict[str, Any]]:

@@ -137,7 +137,7 @@ def progress_bar(progress: Any) -> SafeString:
     """A bar for `{done, total, note}`; nothing for anything else."""
     share = share_of(progress)
     if share is None:
-        return format_html("")
+        return SafeString("")
     return format_html(
         '<span class="jp-progress"><progress max="100" value="{}" aria-label="progress">{} %</progress>'
         "<span>{} %</span></span>",

@@ -111,7 +111,7 @@ def _newest(job_id: UUID | None, narrowed: bool, outcome: str, before: str) -> t
     if len(found) > PER_PAGE:
         last = found[PER_PAGE - 1]
         return found[:PER_PAGE], f"{last.job_id}.{last.claim_no}"
-    return found, f"{end}.{2**31 - 1}" if end is not None else ""
+    return found, f"{end}.0" if end is not None else ""
 
 
 def _edge(before: str) -> tuple[UUID, int] | None:

@@ -1,6 +1,6 @@
 """Servers that may be killed, and platforms of real processes on them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -16,8 +16,28 @@ def servers() -> Iterator[Servers]:
         servers.cluster.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def platform(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterator[Platform]:
-    """A new database, an empty broker and no process yet. Django of this process leads there."""
+    """A new database and an empty broker for the tests of a module, which may share processes: starting one costs
+    seconds. Django of this process leads there too.
+    """
     with django_db_blocker.unblock(), Platform(servers.cluster, servers.broker_url) as platform:
         yield platform
+
+
+@pytest.fixture
+def own_platform(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterator[Platform]:
+    """The same for one test."""
+    with django_db_blocker.unblock(), Platform(servers.cluster, servers.broker_url) as platform:
+        yield platform
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the processes wrote to the report of a test that failed."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for platform in item.funcargs.values():
+            if isinstance(platform, Platform):
+                report.sections.append(("processes", platform.story()))
+    return report

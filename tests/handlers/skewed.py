@@ -1,4 +1,5 @@
-"""Sets the clock of its process wrong, by SKEW seconds. Load it before the others."""
+"""Sets the clock of its process wrong, by SKEW seconds. Load it behind the others, whose payload models need the
+real class."""
 
 import datetime
 import os

@@ -1,13 +1,11 @@
 """One handler in a batch misbehaves (T05 to T08): its job ends as its policy says, and no neighbour pays for it."""
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
-from pytest_django import DjangoDbBlocker
 
 from tests.handlers.bad import ANSWERS
-from tests.processes import Platform, Servers
+from tests.processes import Platform
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -32,13 +30,11 @@ ACCEPTED = {  # answers that look strange, and still say what they mean
 }
 
 
-@pytest.fixture(scope="module")
-def platform(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterator[Platform]:
+@pytest.fixture(autouse=True)
+def processes(platform: Platform) -> None:
     """One worker for the whole module: what a test breaks, the engine must have repaired for the next."""
-    with django_db_blocker.unblock(), Platform(servers.cluster, servers.broker_url) as platform:
-        platform.relay()
-        platform.worker()
-        yield platform
+    platform.some_relay()
+    platform.some_worker()
 
 
 def among(platform: Platform, kind: str, deed: str, number: int) -> tuple[UUID, list[UUID]]:
@@ -56,8 +52,8 @@ def unharmed(platform: Platform, neighbours: list[UUID], *, runs: int = 1) -> No
     )
     assert attempts == [{"attempt": 1, "outcome": "done", "count": len(neighbours)}]
     assert platform.by_status(neighbours) == {"processed": len(neighbours)}
-    ran = platform.effects.count("ran")
-    assert {n: ran[str(n)] for n in neighbours if not 1 <= ran[str(n)] <= runs} == {}
+    ran = platform.effects.count("ran", neighbours)
+    assert {n: ran[n] for n in neighbours if not 1 <= ran[n] <= runs} == {}
 
 
 def failed_as(platform: Platform, culprit: UUID, code: str) -> None:
@@ -66,7 +62,7 @@ def failed_as(platform: Platform, culprit: UUID, code: str) -> None:
     assert platform.job(culprit)["status"] == "failed"
     found = [(a["attempt"], a["outcome"], a["error"]["code"]) for a in platform.attempts(culprit)]
     assert found == [(1, "retried", code), (2, "failed", code)]
-    assert platform.effects.count("ran")[str(culprit)] == 2
+    assert platform.effects.count("ran", [culprit])[culprit] == 2
 
 
 @pytest.mark.parametrize("deed", CRASHES)

@@ -13,6 +13,7 @@ from django.test import Client, RequestFactory
 from rest_framework.response import Response
 
 from jobplatform.api import BrowsableRenderer
+from projects import services
 from projects.models import Project
 from tests.integration.jobplatform.api.routes import Form
 
@@ -169,6 +170,18 @@ def test_what_a_person_filters_by_stays_in_the_form(client: Client) -> None:
 
     assert {field.get("name") for field in shown.all("input")} >= {"say", "status"}
     assert json.loads(shown.texts["query"]) == {"say": "</script>x"}
+
+
+def test_links_keep_to_the_project_that_was_chosen(staff: Client) -> None:
+    project = Project.objects.get()
+    services.issue_key(project_id=project.id, name="k", scopes_asked=["jobs:read"], actor="system")
+
+    shown = page(staff.get("/api/v1/keys?project=shop", headers=HTML))
+
+    links = [link["href"] or "" for link in shown.all("a") if (link["href"] or "").startswith("/api/v1/keys")]
+    assert len(links) >= 3
+    assert all(link.endswith("?project=shop") for link in links)
+    assert staff.get(links[-1]).status_code in {200, 405}
 
 
 def test_pages_are_turned_by_links(staff: Client) -> None:
