@@ -164,12 +164,21 @@ def store_of(url: str) -> ObjectStore:
         case "s3" if parts.netloc and set(options) <= Bucket.OPTIONS:
             return Bucket(parts.netloc, unquote(parts.path), options)
         case "class" if parts.path:
-            return AnyStorage(import_string(parts.path)(**options))
+            return AnyStorage(_made(parts.path, options))
     message = (
         "STORAGE_URL must be file:///directory, s3://bucket/prefix?endpoint_url=&region=&addressing_style= "
         f"or class:package.module.Class?option=value, not {url!r}."
     )
     raise ImproperlyConfigured(message)
+
+
+def _made(name: str, options: dict[str, str]) -> Storage:
+    try:
+        storage: Storage = import_string(name)(**options)
+    except (ImportError, TypeError) as error:
+        message = f"STORAGE_URL names the storage class {name}, which cannot be made: {error}"
+        raise ImproperlyConfigured(message) from error
+    return storage
 
 
 # ------------------------------------------------------------------------------------------------ a directory

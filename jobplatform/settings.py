@@ -178,6 +178,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "jobplatform",
     "DESCRIPTION": "Durable jobs over HTTP: created, processed, confirmed, reconciled, published.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -163,9 +163,9 @@ class Platform:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jp-"))).resolve()
             self.database_url = self._cluster.make()
             stack.callback(self._cluster.drop, self.database_url)
-            self._link: psycopg.Connection[dict[str, Any]] = stack.enter_context(
-                psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row)
-            )
+            self._link: psycopg.Connection[dict[str, Any]]
+            self._connect()
+            stack.callback(lambda: self._link.close())
             stack.enter_context(django_on(self.database_url))
             stack.enter_context(known(self._handlers))
             stack.callback(self._end_everything)
@@ -248,10 +248,16 @@ class Platform:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Ask the database, directly."""
-        if self._link.closed:  # the test has killed the server
-            self._link = psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row)
-            self._stack.callback(self._link.close)
+        if self._link.closed:
+            self._connect()
+        try:
+            return self._link.execute(query.encode(), parameters).fetchall()
+        except psycopg.OperationalError:  # the test has killed the server since the last question
+            self._connect()
         return self._link.execute(query.encode(), parameters).fetchall()
+
+    def _connect(self) -> None:
+        self._link = psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row)
 
     def value(self, query: str, *parameters: Any) -> Any:
         """The one value that a query yields."""

@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a moto server of this module alone."""
     port = free_port()
     log = tmp_path_factory.mktemp("moto") / "server.log"
-    command = [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with log.open("wb") as output:
         process = processes.spawn(command, env=os.environ, cwd=log.parent, output=output)
         try:

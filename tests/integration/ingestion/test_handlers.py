@@ -154,7 +154,9 @@ def test_a_job_whose_message_is_gone_is_rejected(receive: Receive, work: Work, s
 
     assert work() == {"rejected": 1}
 
-    assert Job.objects.get(id=message.id).error["code"] == "message_not_found"
+    error = Job.objects.get(id=message.id).error
+    assert error is not None
+    assert error["code"] == "message_not_found"
 
 
 def test_a_redriven_message_is_processed_and_its_error_forgotten(receive: Receive, work: Work, storage: Path) -> None:
@@ -458,7 +460,7 @@ def test_the_schedule_names_a_kind_that_exists_and_a_payload_that_fits() -> None
 def rows(statement: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def test_the_invariants_hold_for_messages_in_every_status(

@@ -44,7 +44,8 @@ def link(request: pytest.FixtureRequest, db: None) -> psycopg.Connection[Any]:
             cur.execute(FINISHED, [request.param])
             # Millions instead of thousands make no other plan; the planner only has to know the table is large.
             cur.execute("analyze jobs_job")
-    return connection.connection
+    raw: psycopg.Connection[Any] = connection.connection
+    return raw
 
 
 @pytest.mark.parametrize("name", HOT)

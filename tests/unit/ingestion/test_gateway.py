@@ -198,7 +198,7 @@ class Late(FileSystemStorage):
 
     def exists(self, name: str | None) -> bool:
         self.looks += 1
-        return self.looks > 1 and super().exists(name)
+        return self.looks > 1 and super().exists(name or "")
 
 
 def test_a_class_that_makes_up_another_name_does_not_leave_it_behind(tmp_path: Path) -> None:
@@ -246,6 +246,14 @@ def test_a_storage_url_names_its_store(url: str, kind: type) -> None:
 def test_a_storage_url_that_names_nothing_is_refused_with_a_sentence(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="STORAGE_URL must be"):
         store_of(url)
+
+
+@pytest.mark.parametrize("name", ["no.such.module.Storage", "django.core.files.storage.NoSuch", "nodots"])
+def test_a_storage_class_that_cannot_be_made_is_refused_with_a_sentence(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="cannot be made"):
+        store_of(f"class:{name}")
+    with pytest.raises(ImproperlyConfigured, match="cannot be made"):
+        store_of("class:django.core.files.storage.FileSystemStorage?place=/tmp")
 
 
 def test_a_storage_in_memory_will_do(settings: Any) -> None:
