@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psutil
 import pytest
+from django.db import connection
 
 from tests.processes import ENDED, Platform, Program, Servers, known, send
 
@@ -178,6 +179,7 @@ def test_a_child_that_starts_while_the_database_is_away_works_when_it_is_back(
         send(child, signal.SIGKILL)
     platform.wait_until(lambda: set(worker.children()) - set(before), "a new child")
     servers.revive()
+    connection.close()
     ids = platform.submit("test.within", 50)
     platform.wait_ended(ids)
 
