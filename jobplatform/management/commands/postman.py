@@ -83,4 +83,4 @@ def _example(content: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
     body = content.get("schema", {})
     while "$ref" in body:
         body = schema["components"]["schemas"][body["$ref"].rsplit("/", 1)[1]]
-    return body.get("example", {name: None for name in body.get("required", [])})
+    return body.get("example", dict.fromkeys(body.get("required", [])))
