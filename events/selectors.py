@@ -107,9 +107,7 @@ def of_subject(
     return [EventRow(*row) for row in _fetch(_OF_SUBJECT, params)]
 
 
-def events(
-    project_id: UUID, wanted: EventFilter, *, edge: Place | None, descending: bool, limit: int
-) -> Scan:
+def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descending: bool, limit: int) -> Scan:
     """Events of a project in the order of the log, beyond `edge`, at most `limit`.
 
     Without a subject the log is scanned for them, `SCAN_ROWS` rows at a time.

@@ -13,8 +13,8 @@ from events.serializers import EventShown, place_of, show_event
 from events.topics import EVENT_TYPES
 from jobplatform.api.pages import CursorPage
 from jobplatform.api.problems import Problem
-from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, page_of
 from jobplatform.api.query import query_time, query_uuid
+from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, page_of
 from jobplatform.api.views import ApiRequest, ApiView
 
 _PARAMETERS = [
@@ -71,9 +71,7 @@ class EventsView(ApiView):
             request.caller.project_id, wanted, edge=edge, descending=page.descending, limit=page.fetch
         )
         return Response(
-            page.answer(
-                page.ordered(scan.rows), key=lambda row: row.place, show=show_event, stopped_at=scan.stopped_at
-            )
+            page.answer(page.ordered(scan.rows), key=lambda row: row.place, show=show_event, stopped_at=scan.stopped_at)
         )
 
 

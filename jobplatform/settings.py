@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from jobplatform import telemetry
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -43,6 +45,8 @@ BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp:/
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
 WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself in the admin
+ADMIN_USER = _text("ADMIN_USER")  # the first user of the admin, made by `manage.py provision_demo`
+ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
 METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
@@ -111,7 +115,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "jobplatform.api.middleware.RequestLimits",
+    "jobplatform.api.middleware.PastBrowsers",  # programs pass by what follows
     "django.middleware.security.SecurityMiddleware",
+    "jobplatform.api.middleware.ContentSecurity",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -162,7 +169,10 @@ X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024  # each route has its own, smaller limit
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["projects.authentication.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "projects.authentication.ApiKeyAuthentication",
+        "projects.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": [
         "jobplatform.api.JSONRenderer",
@@ -178,7 +188,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "jobplatform",
     "DESCRIPTION": "Durable jobs over HTTP: created, processed, confirmed, reconciled, published.",
     "VERSION": "1",
-    "OAS_VERSION": "3.1.0",
+    "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -240,6 +250,8 @@ def _transport_options(url: str) -> dict[str, object]:
     # A message is only a doorbell: redelivering one early costs an empty claim, losing one is healed by the relay.
     return {"visibility_timeout": 3600, "socket_timeout": 10, "socket_connect_timeout": 5, "socket_keepalive": True}
 
+
+LOGGING = telemetry.configure(LOG_FORMAT)
 
 # Celery carries doorbells, nothing else: see docs/decisions/0003.
 CELERY = {

@@ -6,10 +6,14 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
 
 from events import log  # noqa: E402 - models are ready only now
+from jobplatform.api.connections import Places  # noqa: E402
+from jobplatform.api.shortcut import Shortcut  # noqa: E402
 from jobplatform.checks import refuse_bad_boot  # noqa: E402
 
 refuse_bad_boot()
 log.adopt_cluster()
+
+application = Places(Shortcut(_django))

@@ -46,12 +46,12 @@ where x.last_look or j.status = any(%(settled)s)
 
 # From inside out: the bounded scan by an index that has the order of the list; the filters; the bound on bytes.
 _LIST = f"""
-select {_HEAD}, {', '.join(f"case when j.carried < {PAGE_BYTES} then j.{name}::text end" for name in _BODY)},
+select {_HEAD}, {", ".join(f"case when j.carried < {PAGE_BYTES} then j.{name}::text end" for name in _BODY)},
     j.carried >= {PAGE_BYTES}
 from (
     select j.*, sum(j.size) over (order by j.id {{direction}} rows unbounded preceding) - j.size as carried
     from (
-        select j.*, {' + '.join(f'coalesce(pg_column_size(j.{name}), 0)' for name in _BODY)} as size
+        select j.*, {" + ".join(f"coalesce(pg_column_size(j.{name}), 0)" for name in _BODY)} as size
         from (
             select * from jobs_job j where {{within}} order by j.id {{direction}} limit {SCAN_ROWS}
         ) j
@@ -159,7 +159,10 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     A page may hold fewer and still not be the last: see `Scan.stopped_at`.
     """
     params: dict[str, Any] = {"project_id": project_id}
-    words = {"within": _within(wanted, edge, params, descending=descending), "direction": _direction(descending)}
+    words = {
+        "within": _within(wanted, edge, params, descending=descending),
+        "direction": _direction(descending=descending),
+    }
     filters = _filters(wanted, params)
     with log.cursor() as cur:
         cur.execute(_LIST.format(**words, filters=filters or "true", limit=int(limit)), params, prepare=False)
@@ -180,7 +183,7 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     return Scan(rows, stopped_at)
 
 
-def _direction(descending: bool) -> str:
+def _direction(*, descending: bool) -> str:
     return "desc" if descending else "asc"
 
 

@@ -12,16 +12,17 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from django.db import connection
 
+from jobplatform.api.connections import away
 from jobs import selectors
 from jobs.bell import connect
 from jobs.selectors import JobRow
 
 logger = structlog.get_logger(__name__)
 
-MOST = 200
-"""Requests that may wait at the same time in one process; beyond it the job is answered as it stands."""
+MOST = 128
+"""Requests that may wait at the same time in one process; beyond it the job is answered as it stands. The web process
+has more threads than this (Procfile), so that waiting requests never hold the last of them."""
 LONGEST_SECONDS = 25.0
 EVERY_SECONDS = 0.05
 LINGER_SECONDS = 10.0  # the connection is kept for so long after the last waiter
@@ -56,7 +57,7 @@ class WaitingRoom:
         """Wait until a job is settled, at most so many seconds, and return it as it stands then.
 
         None, at once, when too many wait already; None, too, when the database could not be asked in the end.
-        Gives the thread's database connection back, unless a transaction is open on it.
+        The thread holds no database connection meanwhile, unless a transaction is open on it.
         """
         place = _Place(job_id, project_id, time.monotonic() + seconds)
         with self._lock:
@@ -68,9 +69,8 @@ class WaitingRoom:
                 self._thread.start()
         self._called.set()
         try:
-            if not connection.in_atomic_block:
-                connection.close()
-            place.woken.wait(seconds + GRACE_SECONDS)
+            with away():
+                place.woken.wait(seconds + GRACE_SECONDS)
         finally:
             with self._lock:
                 self._places.discard(place)

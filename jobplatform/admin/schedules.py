@@ -1,5 +1,6 @@
 """Schedules in the admin. Beat makes a job from each, so a schedule names a kind, never a Celery task."""
 
+import json
 from typing import Any, ClassVar
 
 from django import forms
@@ -49,6 +50,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] # the stub is gen
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["kwargs"] = json.loads(self.instance.kwargs or "{}")  # the column is text
         if "task" in self.fields:  # not for those who may only look
             names = [kind.name for kind in registry.kinds()]
             if self.instance.task and self.instance.task not in names:
@@ -88,7 +91,7 @@ class ScheduleAdmin(PlatformAdmin):
 
     def save_model(self, request: HttpRequest, obj: PeriodicTask, form: ScheduleForm, change: bool) -> None:  # noqa: FBT001 - Django's signature
         """Keep it, with its audit record."""
-        obj.kwargs = _json(form.cleaned_data["kwargs"])
+        obj.kwargs = json.dumps(form.cleaned_data["kwargs"])
         super().save_model(request, obj, form, change)
         _record(request, obj, "schedule.change" if change else "schedule.create")
 
@@ -135,11 +138,6 @@ class ScheduleAdmin(PlatformAdmin):
     def last_run(self, row: PeriodicTask) -> SafeString:
         """When."""
         return markup.moment(row.last_run_at)
-
-
-def _json(value: dict[str, Any]) -> str:
-    text: str = forms.JSONField().prepare_value(value)
-    return text
 
 
 def _record(request: HttpRequest, row: PeriodicTask, act: str) -> None:

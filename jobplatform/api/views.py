@@ -149,13 +149,18 @@ class ApiView(APIView):
 
     def perform_authentication(self, request: Request) -> None:
         """Ask the authenticators in turn; the first one that knows the caller decides."""
-        for authenticator in request.authenticators or ():
-            known = authenticator.authenticate(request)
-            if known is not None:
-                request._authenticator = authenticator  # type: ignore[attr-defined] # noqa: SLF001 - as Request does
-                request.user, request.auth = known
-                return
-        request._not_authenticated()  # type: ignore[attr-defined] # noqa: SLF001
+        inner = cast("Any", request)  # what Request does by itself, without its detours
+        known = None
+        try:
+            for authenticator in request.authenticators or ():
+                known = authenticator.authenticate(request)
+                if known is not None:
+                    inner._authenticator = authenticator  # noqa: SLF001
+                    inner.user, inner.auth = known
+                    return
+        finally:
+            if known is None:  # also after a refusal: else the page that shows it would ask once more
+                inner._not_authenticated()  # noqa: SLF001
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Who are you, may you, and do we know what you ask for: in this order."""
@@ -199,7 +204,7 @@ class ApiView(APIView):
                 headers["Content-Type"] = "application/json"
                 response.content = dumps(response.data)
         response.accepted_renderer, response.accepted_media_type = renderer, request.accepted_media_type
-        response.renderer_context = self.get_renderer_context()
+        cast("Any", response).renderer_context = self.get_renderer_context()
         return response
 
 

@@ -71,6 +71,16 @@ def test_what_is_no_valid_key_is_refused(client: Client, header: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("header", ["Bearer x", "Basic x", "Bearer jp_live_abcdefghijkl_" + "a" * 38])
+def test_a_person_is_shown_the_refusal_of_a_key_as_a_page(client: Client, header: str) -> None:
+    answer = client.get(KNOWN, headers={"Authorization": header, "Accept": "text/html"})
+
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "invalid_api_key" in answer.content.decode()
+
+
+@pytest.mark.django_db
 def test_without_a_key_one_is_asked_for(client: Client) -> None:
     answer = client.get(KNOWN)
 

@@ -124,6 +124,14 @@ def test_the_address_of_another_host_is_no_link(client: Client) -> None:
     assert text not in links
 
 
+@pytest.mark.parametrize("how, status", [("problem", 418), ("database", 503), ("value", 400)])
+def test_a_refusal_is_a_page_with_its_code_and_status(client: Client, how: str, status: int) -> None:
+    answer = client.get("/api/v1/fail", {"how": how}, headers=HTML)
+
+    assert answer.status_code == status
+    assert '"code"' in page(answer).texts["answer"]
+
+
 def test_who_is_unknown_is_shown_the_way_in(client: Client) -> None:
     answer = client.get("/api/v1/known?limit=3", headers=HTML)
     shown = page(answer)

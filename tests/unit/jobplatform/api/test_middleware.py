@@ -163,6 +163,6 @@ def test_a_view_that_fails_behind_the_short_way_is_answered() -> None:
     def view(request: HttpRequest) -> HttpResponse:
         raise Http404
 
-    step = convert_exception_to_response(SessionMiddleware(convert_exception_to_response(view)))
+    step: Any = convert_exception_to_response(SessionMiddleware(convert_exception_to_response(view)))
 
     assert PastBrowsers(step)(request_to(HTTP_AUTHORIZATION="Bearer x")).status_code == 404
