@@ -25,7 +25,7 @@ where e.subject_id = %(subject_id)s
   and (%(after)s::int is null or case when %(forward)s then e.seq > %(after)s else e.seq < %(after)s end)
 order by case when %(forward)s then e.seq else -e.seq end
 limit %(limit)s
-"""
+"""  # noqa: S608 - constants of this module
 
 # The rows of one subject are few, so they are all read by their index before anything is put in order.
 _ABOUT = f"""
@@ -39,18 +39,19 @@ where e.project_id = %(project_id)s
   and {{within}}
 order by e.position {{direction}}, e.id {{direction}}
 limit %(limit)s
-"""
+"""  # noqa: S608 - constants of this module
 
 _SCAN = f"""
 select {_COLUMNS}
 from (
-    select * from events_event e where {{within}} order by e.position {{direction}}, e.id {{direction}} limit {SCAN_ROWS}
+    select * from events_event e where {{within}}
+    order by e.position {{direction}}, e.id {{direction}} limit {SCAN_ROWS}
 ) e
 where e.project_id = %(project_id)s
   and (%(type)s::text is null or e.type = %(type)s)
 order by e.position {{direction}}, e.id {{direction}}
 limit %(limit)s
-"""
+"""  # noqa: S608 - constants of this module
 
 _LAST_SCANNED = f"""
 select e.position, e.id
@@ -58,7 +59,7 @@ from events_event e
 where {{within}}
 order by e.position {{direction}}, e.id {{direction}}
 offset {SCAN_ROWS - 1} limit 1
-"""
+"""  # noqa: S608 - constants of this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descend
 
 
 def _within(wanted: EventFilter, edge: Place | None, *, descending: bool) -> tuple[str, dict[str, Any]]:
-    conditions, params = ["true"], {}
+    conditions = ["true"]
+    params: dict[str, Any] = {}
     if edge is not None:
         conditions.append(f"(e.position, e.id) {'<' if descending else '>'} (%(position)s, %(id)s)")
         params |= {"position": edge[0], "id": edge[1]}

@@ -55,7 +55,7 @@ cross join lateral (
 ) found
 group by s.kind
 order by s.kind
-"""
+"""  # noqa: S608 - constants of this module
 
 
 def depths() -> list[Depth]:
@@ -71,7 +71,8 @@ with mark as materialized (
     select total as position, last_id from jobs_tally where type = '' and kind = '' for update skip locked
 ),
 slice as materialized (
-    select e.position, e.id, e.type, case when e.type = 'job.refused' then '' else coalesce(e.data ->> 'kind', '') end as kind
+    select e.position, e.id, e.type,
+           case when e.type = 'job.refused' then '' else coalesce(e.data ->> 'kind', '') end as kind
     from mark
     cross join lateral (
         select * from events_event e
@@ -92,7 +93,7 @@ moved as (
     where t.type = '' and t.kind = ''
 )
 select count(*) from slice
-"""
+"""  # noqa: S608 - constants of this module
 _START = "insert into jobs_tally (type, kind, total, last_id) values ('', '', 0, 0) on conflict do nothing"
 
 
@@ -139,7 +140,8 @@ select (select extract(epoch from clock_timestamp() - max(greatest(query_start, 
         from pg_stat_activity where datname = current_database() and application_name = 'relay'),
        (select count(*) from jobs_worker
         where stopped_at is null and heartbeat_at > clock_timestamp() - interval '12 seconds'),
-       (select extract(epoch from clock_timestamp() - max(heartbeat_at))::float8 from jobs_worker where stopped_at is null)
+       (select extract(epoch from clock_timestamp() - max(heartbeat_at))::float8
+        from jobs_worker where stopped_at is null)
 """
 
 _SLOTS = """

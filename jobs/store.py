@@ -170,8 +170,8 @@ def _submit_one(job: NewJob, shelf_id: int) -> tuple[dt.datetime, dt.datetime]:
         if times is None:
             raise
         return times[0], times[1]
-    created_at, due_at = row or ()
-    return dt.datetime.fromisoformat(created_at.decode()), dt.datetime.fromisoformat(due_at.decode())
+    created_at, due_at = (text.decode() for text in row or () if text is not None)
+    return dt.datetime.fromisoformat(created_at), dt.datetime.fromisoformat(due_at)
 
 
 def claim_many(

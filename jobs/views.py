@@ -192,7 +192,7 @@ def _filter(request: ApiRequest) -> JobFilter:
     if status and status not in list(Status):
         raise Problem(400, "unknown_status", f"A status is one of {', '.join(Status)}.")
     metadata = {
-        name.partition(".")[2]: text
+        name.partition(".")[2]: str(text)
         for name, text in request.query_params.items()
         if name.startswith("metadata.") and name != "metadata."
     }

@@ -1,10 +1,10 @@
 """The database connections of a web process: a few, passed from request to request, whatever thread runs it.
 
 Django gives every thread a connection of its own, so a server with many threads (they cost nothing while a request
-waits) would need as many connections, and one that ends idle threads would leave theirs behind. Here a request takes one
-of a fixed number of places when it begins, with the connection that stands there, and gives it back when it ends or
-while it waits. So the number of places is also the number of requests that work at the same time: more than a few only
-get in one another's way.
+waits) would need as many connections, and one that ends idle threads would leave theirs behind. Here a request takes
+one of a fixed number of places when it begins, with the connection that stands there, and gives it back when it ends
+or while it waits. So the number of places is also the number of requests that work at the same time: more than a few
+only get in one another's way.
 
     application = Places(get_wsgi_application())
 """

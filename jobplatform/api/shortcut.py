@@ -17,7 +17,7 @@ from django.core.handlers.exception import response_for_exception
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
 from django.http import HttpResponse
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLResolver, get_resolver
 from rest_framework.response import Response
 
 from jobplatform.api import problems
@@ -100,7 +100,7 @@ def _fixed(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, type[ApiVi
         path = prefix + str(entry.pattern)
         if isinstance(entry, URLResolver):
             yield from _fixed(entry, path)
-        elif isinstance(entry, URLPattern) and not set("<(^$\\") & set(path):
+        elif not set("<(^$\\") & set(path):
             view_class = getattr(entry.callback, "cls", None)
             if isinstance(view_class, type) and issubclass(view_class, ApiView):
                 yield path, view_class

@@ -61,7 +61,7 @@ class CreateJob(Ask):
 
 
 class CreateJobs(Ask):
-    """Up to 1,000 jobs. Each is looked at by itself: one that does not fit does not keep the others from being created."""
+    """Up to 1,000 jobs. Each is looked at by itself: one that does not fit does not keep the others out."""
 
     jobs: Annotated[list[CreateJob], Field(min_length=1, max_length=MOST_IN_A_BATCH)]
 

@@ -107,7 +107,7 @@ class BatchShown(BaseModel):
 
 
 class AttemptShown(BaseModel):
-    """A finished attempt. `number` counts all claims of the job, `attempt` only those that its budget is charged for."""
+    """A finished attempt. `number` counts all claims of the job, `attempt` those that its budget is charged for."""
 
     number: int
     attempt: int

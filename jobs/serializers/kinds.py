@@ -71,7 +71,8 @@ def show_kind(kind: Kind[Any]) -> dict[str, Any]:
 
 def schema_of(kind: Kind[Any]) -> dict[str, Any]:
     """The JSON schema of a kind's payload."""
-    return kind.payload.model_json_schema()
+    schema: dict[str, Any] = kind.payload.model_json_schema()
+    return schema
 
 
 def example_of(kind: Kind[Any]) -> Mapping[str, Any] | None:

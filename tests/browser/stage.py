@@ -92,7 +92,7 @@ def _web(platform: Platform) -> str:
         "FLOWER_URL": "http://127.0.0.1:5555",
         "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
     }
-    web = platform._start("web", [*command, "--blocking-threads", "4", "jobplatform.wsgi:application"], env, None)
+    web = platform._start("http", [*command, "--blocking-threads", "4", "jobplatform.wsgi:application"], env, None)
 
     def answers() -> bool:
         link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -106,7 +106,6 @@ def _web(platform: Platform) -> str:
 
     platform.wait_until(lambda: answers() or not web.alive, "the web process")
     assert web.alive, platform.story()
-    print("WEB", web.pid, web.alive, web.log)
     return f"http://127.0.0.1:{port}"
 
 

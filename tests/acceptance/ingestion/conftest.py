@@ -42,7 +42,7 @@ class Site:
         self.port = _free_port()
         command = ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "2", "--blocking-threads", "4", "jobplatform.wsgi:application"]
-        self.web = platform._start("web", command, None, None)
+        self.server = platform._start("http", command, None, None)
         provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
         assert provision.process.wait(60) == 0, provision.log
         made = json.loads(provision.log.strip().splitlines()[-1])
