@@ -21,9 +21,11 @@ from jobs.states import ENDED, Status
 
 SCAN_ROWS = 10_000
 """So many jobs one page looks at, whatever it finds among them."""
+SCAN_RARE_ROWS = 2_000
+"""The same for jobs of a rare status: they lie far apart, so each costs the reading of a page of its own."""
 PAGE_BYTES = 4 * 1024 * 1024
 """So much of payloads, outputs and steps one page carries, as they are stored (compressed); one job at least."""
-CLOCKS_APART = dt.timedelta(minutes=5)
+CLOCKS_APART = dt.timedelta(seconds=10)
 """An id tells the time of the host that made it, which may differ from the database's by so much."""
 
 SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
@@ -53,7 +55,7 @@ from (
     from (
         select j.*, {" + ".join(f"coalesce(pg_column_size(j.{name}), 0)" for name in _BODY)} as size
         from (
-            select * from jobs_job j where {{within}} order by j.id {{direction}} limit {SCAN_ROWS}
+            select * from jobs_job j where {{within}} order by j.id {{direction}} limit {{scan}}
         ) j
         where {{filters}}
         order by j.id {{direction}}
@@ -63,9 +65,9 @@ from (
 order by j.id {{direction}}
 """  # noqa: S608 - constants of this module
 
-_LAST_SCANNED = f"""
-select j.id from jobs_job j where {{within}} order by j.id {{direction}} offset {SCAN_ROWS - 1} limit 1
-"""  # noqa: S608 - constants of this module
+_LAST_SCANNED = """
+select j.id from jobs_job j where {within} order by j.id {direction} offset {scan} - 1 limit 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,6 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     if rows:
         stopped_at = min(stopped_at, rows[-1].id) if descending else max(stopped_at, rows[-1].id)
     return Scan(rows, stopped_at)
-
-
-def _direction(*, descending: bool) -> str:
-    return "desc" if descending else "asc"
 
 
 def _within(wanted: JobFilter, edge: UUID | None, params: dict[str, Any], *, descending: bool) -> str:

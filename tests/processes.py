@@ -165,7 +165,7 @@ class Platform:
             stack.callback(self._cluster.drop, self.database_url)
             self._link: psycopg.Connection[dict[str, Any]]
             self._connect()
-            stack.callback(lambda: self._link.close())
+            stack.callback(self._link.close)
             stack.enter_context(django_on(self.database_url))
             stack.enter_context(known(self._handlers))
             stack.callback(self._end_everything)
@@ -273,7 +273,9 @@ class Platform:
 
     def events(self, job_id: UUID) -> list[str]:
         """The types of a job's events, oldest first."""
-        return [row["type"] for row in self.rows("select type from events_event where subject_id = %s order by seq", job_id)]
+        return [
+            row["type"] for row in self.rows("select type from events_event where subject_id = %s order by seq", job_id)
+        ]
 
     def by_status(self, ids: Sequence[UUID]) -> dict[str, int]:
         """How many of these jobs stand where."""
@@ -304,7 +306,9 @@ class Platform:
             parts.append(f"--- doorbells\n{self.rows('select * from jobs_doorbell')}")
             parts.append(f"--- workers\n{self.rows('select * from jobs_worker')}")
             parts.append(f"--- shelves\n{self.rows('select * from jobs_shelf')}")
-            parts.append(f"--- jobs\n{self.rows('select kind, status, claimed_by, count(*) from jobs_job group by 1, 2, 3')}")
+            parts.append(
+                f"--- jobs\n{self.rows('select kind, status, claimed_by, count(*) from jobs_job group by 1, 2, 3')}"
+            )
         return "\n".join(parts)
 
     # -- inside
@@ -316,9 +320,7 @@ class Platform:
         self.programs.append(program)
         return program
 
-    def _environment(
-        self, name: str, env: Mapping[str, str] | None, handlers: Sequence[str] | None
-    ) -> dict[str, str]:
+    def _environment(self, name: str, env: Mapping[str, str] | None, handlers: Sequence[str] | None) -> dict[str, str]:
         full = {
             "PATH": os.environ.get("PATH", os.defpath),
             "PYTHONPATH": str(ROOT),

@@ -130,7 +130,9 @@ class _Link:
             startup = self._read(4)
             startup += self._read(struct.unpack("!i", startup)[0] - 4)
             fields = startup[8:].split(b"\0")
-            self._application = dict(zip(fields[::2], fields[1::2], strict=False)).get(b"application_name", b"").decode()
+            self._application = (
+                dict(zip(fields[::2], fields[1::2], strict=False)).get(b"application_name", b"").decode()
+            )
             self._server.sendall(startup)
             for name, messages in self._units():
                 verdict = self._wire.springs(self._application, name) if name else None

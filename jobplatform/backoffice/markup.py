@@ -152,7 +152,9 @@ def share_of(progress: Any) -> int | None:
     if not isinstance(progress, dict):
         return None
     done, total = progress.get("done"), progress.get("total")
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in (done, total)) or total <= 0:
+    if not isinstance(done, int | float) or not isinstance(total, int | float):
+        return None
+    if not math.isfinite(done) or not math.isfinite(total) or total <= 0:
         return None
     return max(0, min(100, round(100 * done / total)))
 

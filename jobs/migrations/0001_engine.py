@@ -274,7 +274,8 @@ class Migration(migrations.Migration):
         # time by it, and each job costs one index entry less at its creation, its claim and its end.
         migrations.RunSQL(
             """
-            alter table jobs_job drop constraint jobs_job_pkey, add constraint jobs_job_pkey primary key (project_id, id);
+            alter table jobs_job drop constraint jobs_job_pkey,
+                add constraint jobs_job_pkey primary key (project_id, id);
             alter table jobs_job set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
             alter table jobs_shelf set (fillfactor = 50);
             alter table jobs_doorbell set (fillfactor = 50);

@@ -72,7 +72,16 @@ def postgres_15(directory: Path) -> Iterator[str]:
     )
 
     def client(*arguments: str) -> bool:
-        command = [str(POSTGRES_15 / arguments[0]), "-h", "127.0.0.1", "-p", str(port), "-U", "jobplatform", *arguments[1:]]
+        command = [
+            str(POSTGRES_15 / arguments[0]),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-U",
+            "jobplatform",
+            *arguments[1:],
+        ]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     try:

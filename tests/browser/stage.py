@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import Group, User
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Response, sync_playwright
 
 from jobplatform.admin.people import set_up_groups
 from jobs import services
@@ -119,6 +119,9 @@ def open_browser(program: str) -> Iterator[Browser]:
         browser.close()
 
 
+_SESSIONS: dict[str, dict[str, Any]] = {}
+
+
 @dataclass
 class Visitor:
     """Somebody in front of a page. `complaints`: what the browser found wrong."""
@@ -131,7 +134,11 @@ class Visitor:
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("response", self._on_response)
-        self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("dialog", self._on_dialog)
+
+    def _on_dialog(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -145,8 +152,17 @@ class Visitor:
         """Open an address of the platform."""
         self.page.goto(f"{self.base_url}{path}", wait_until="load")
 
+    def come_in(self, name: str) -> None:
+        """As somebody who has signed in before; the first time through the form."""
+        sessions = _SESSIONS.setdefault(self.base_url, {})
+        if name in sessions:
+            self.page.context.add_cookies(sessions[name])
+        else:
+            self.sign_in(name)
+            sessions[name] = self.page.context.cookies()
+
     def sign_in(self, name: str) -> None:
-        """Through the form, as a person."""
+        """Through the form."""
         self.go("/admin/")
         self.page.get_by_label("Username").fill(name)
         self.page.locator("#id_password").fill(PASSWORD)
@@ -160,7 +176,9 @@ class Visitor:
 
 
 @contextlib.contextmanager
-def visit(browser: Browser, base_url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Visitor]:
+def visit(
+    browser: Browser, base_url: str, *, width: int = 1280, height: int = 800, dark: bool = False
+) -> Iterator[Visitor]:
     """A new visitor, who has never been here."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", reduced_motion="reduce"

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.databases import django_on
 from tests.processes import Platform, Servers
 
 
@@ -41,3 +42,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if isinstance(platform, Platform):
                 report.sections.append(("processes", platform.story()))
     return report
+
+
+@pytest.fixture
+def database(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A database of this test alone, where Django of this process leads; no process works there. Its URL."""
+    url = servers.cluster.make()
+    with django_db_blocker.unblock(), django_on(url):
+        yield url
+    servers.cluster.drop(url)

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import os
 import threading
+from typing import Any
 
 from django.db import connection
 from pydantic import BaseModel
@@ -112,7 +113,7 @@ def steps(job: Run[Number]) -> Done:
 @handler("test.async_steps", payload=Number, public=False, retry=Retry(max_attempts=3, backoff=SOON))
 async def async_steps(job: Run[Number]) -> Done:
     """The same, async."""
-    first = await job.step("first", lambda: _noted_later(job, "first"))  # type: ignore[misc]
+    first = await job.step("first", lambda: _noted_later(job, "first"))
     if job.attempt == 1:
         message = "between the steps"
         raise RuntimeError(message)
@@ -141,7 +142,7 @@ def park_until(job: Run[Moment]) -> Park:
 def park_once(job: Run[Timed]) -> Done | Park:
     """Parks once, then works; the first run leaves a step behind."""
     seen: list[int] = []
-    job.step("parked", lambda: seen.append(1) or True)
+    job.step("parked", lambda: _seen(seen))
     effects.report("ran", job)
     return Park(job.payload.seconds) if seen else Done()
 
@@ -175,7 +176,7 @@ class ServerBusy(Exception):
 def wait(job: Run[Number]) -> Done:
     """Is told to wait at its first run; that costs no attempt."""
     seen: list[int] = []
-    job.step("asked", lambda: seen.append(1) or True)
+    job.step("asked", lambda: _seen(seen))
     effects.report("ran", job)
     if seen:
         raise ServerBusy
@@ -193,14 +194,21 @@ def backend(job: Run[Number]) -> Done:
     return Done({"child": os.getpid(), "backend": number, "statements": statements})
 
 
-@handler("test.skewed", payload=Timed, public=False, retry=Retry(max_attempts=2, backoff=exponential(5, factor=1, cap=5)))
+@handler(
+    "test.skewed", payload=Timed, public=False, retry=Retry(max_attempts=2, backoff=exponential(5, factor=1, cap=5))
+)
 def skewed(job: Run[Timed]) -> Done:
     """Fails, to be tried again after five seconds."""
     effects.report("ran", job)
     raise ServerBusy
 
 
-def _write(job: Run[BaseModel], what: str) -> None:
+def _seen(seen: list[int]) -> bool:
+    seen.append(1)
+    return True
+
+
+def _write(job: Run[Any], what: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("insert into effect (job_id, attempt, what) values (%s, %s, %s)", [job.id, job.attempt, what])
 

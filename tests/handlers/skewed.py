@@ -15,7 +15,7 @@ class _Kind(type):
         return isinstance(instance, _datetime)
 
 
-class _Skewed(_datetime, metaclass=_Kind):
+class _Skewed(datetime.datetime, metaclass=_Kind):
     @classmethod
     def now(cls, tz: Any = None) -> Any:
         return _datetime.now(tz) + datetime.timedelta(seconds=SKEW)

@@ -13,7 +13,9 @@ from tests.processes import Platform, Servers, broker
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 
-def message(task: str, args: list[Any], *, queue: str = "default", body: bytes | None = None, **properties: Any) -> bytes:
+def message(
+    task: str, args: list[Any], *, queue: str = "default", body: bytes | None = None, **properties: Any
+) -> bytes:
     """A message as kombu writes it into a list of Redis."""
     content = base64.b64encode(json.dumps([args, {}, {}]).encode() if body is None else body).decode()
     ids = str(uuid4())
@@ -128,7 +130,9 @@ def test_whoever_writes_to_the_broker_runs_no_code_and_stops_no_work(platform: P
         client.lpush("default", FORGED[forgery].replace(b"FORGED", str(mark).encode()))
         platform.wait_until(lambda: client.llen("default") == 0 or not worker.alive, "the message to be taken")
         ids = platform.submit("test.within", 5)
-        platform.wait_until(lambda: platform.by_status(ids) == {"processed": 5} or not worker.alive, "the jobs, or an end")
+        platform.wait_until(
+            lambda: platform.by_status(ids) == {"processed": 5} or not worker.alive, "the jobs, or an end"
+        )
         platform.some_worker()
         done_once(platform, ids)
 

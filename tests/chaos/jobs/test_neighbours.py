@@ -23,7 +23,14 @@ EXCEPTIONS = {
     "memory": "memory_error",
     "recursion": "recursion_error",
 }
-CONNECTIONS = ["open_transaction", "broken_transaction", "open_atomic", "no_autocommit", "closed_connection", "ended_backend"]
+CONNECTIONS = [
+    "open_transaction",
+    "broken_transaction",
+    "open_atomic",
+    "no_autocommit",
+    "closed_connection",
+    "ended_backend",
+]
 ACCEPTED = {  # answers that look strange, and still say what they mean
     "quality_nan": "processed",
     "reject_surrogate": "rejected",
@@ -146,9 +153,9 @@ def test_notes_that_cannot_be_stored_harm_nobody(platform: Platform, deed: str) 
 
     platform.wait_ended([culprit])
     unharmed(platform, neighbours)
-    assert platform.value("select max(pg_column_size(log)) from jobs_attempt where job_id = %s", culprit) in {None} | set(
-        range(2 * 1024 * 1024)
-    )
+    assert platform.value("select max(pg_column_size(log)) from jobs_attempt where job_id = %s", culprit) in {
+        None
+    } | set(range(2 * 1024 * 1024))
 
 
 @pytest.mark.parametrize(

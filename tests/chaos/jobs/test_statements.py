@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,10 @@ JOBS = 2
 
 
 @pytest.fixture(scope="module")
+def _is_statement(name: str, application: str, unit: str) -> bool:
+    return (application, unit) == ("driver", name)
+
+
 def wire(platform: Platform) -> Iterator[Wire]:
     with Wire(platform.database_url, platform.directory) as wire:
         yield wire
@@ -79,7 +84,7 @@ def test_claim_run_and_commit_converge_wherever_the_connection_breaks(
     cut = set()
     for name, number in Counter(sequence).items():
         for k in range(1, number + 1):
-            trap = wire.trap(when, lambda application, unit, name=name: (application, unit) == ("driver", name), nth=k)
+            trap = wire.trap(when, partial(_is_statement, name), nth=k)
             ids = platform.submit("test.within", JOBS)
             pump(platform, driver, ids)
             wire.disarm()  # batches follow the measured pace, so there may be fewer claims than before
@@ -99,7 +104,8 @@ def test_creation_is_all_or_nothing_wherever_the_connection_breaks(
         answer = driver.call("submit", "test.within", JOBS, mark, str(PROJECT))
         made = platform.rows("select id from jobs_job where metadata ->> 'mark' = %s", mark)
         events = platform.value(
-            "select count(*) from events_event where type = 'job.queued' and subject_id = any(%s)", [row["id"] for row in made]
+            "select count(*) from events_event where type = 'job.queued' and subject_id = any(%s)",
+            [row["id"] for row in made],
         )
         assert len(made) == events
         assert len(made) in {0, JOBS}

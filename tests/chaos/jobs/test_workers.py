@@ -3,6 +3,7 @@
 import datetime as dt
 import random
 import signal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -60,13 +61,20 @@ def kill_while_they_run(platform: Platform, worker: Program, *, kills: int, jobs
     killed: set[int] = set()
 
     def left() -> int:
-        return int(platform.value("select count(*) from jobs_job where id = any(%s) and status <> all(%s)", ids, [*ENDED]))
+        return int(
+            platform.value("select count(*) from jobs_job where id = any(%s) and status <> all(%s)", ids, [*ENDED])
+        )
+
+    def worked(goal: int) -> bool:
+        return len(platform.effects.all()) >= goal or not left()
 
     while len(killed) < kills:
         if left() < jobs // 3:
-            ids += platform.submit("test.within", jobs, lambda n: {"n": n, "seconds": chance.choice([0, 0, 0.001, 0.01])})
+            ids += platform.submit(
+                "test.within", jobs, lambda n: {"n": n, "seconds": chance.choice([0, 0, 0.001, 0.01])}
+            )
         goal = len(platform.effects.all()) + chance.randrange(1, 30)
-        platform.wait_until(lambda goal=goal: len(platform.effects.all()) >= goal or not left(), "work")
+        platform.wait_until(partial(worked, goal), "work")
         if children := [pid for pid in worker.children() if pid not in killed]:
             killed.add(victim := chance.choice(children))
             send(victim, signal.SIGKILL)

@@ -97,7 +97,9 @@ def test_an_event_has_no_page_of_its_own(root: Client, path: str) -> None:
     assert root.get(EVENTS + path).status_code in {302, 403, 404}
 
 
-@pytest.mark.parametrize("query", ["", "type=job.failed", "type=job.blocked", f"q={UUID(int=9)}", f"project={OURS}", "p=2"])
+@pytest.mark.parametrize(
+    "query", ["", "type=job.failed", "type=job.blocked", f"q={UUID(int=9)}", f"project={OURS}", "p=2"]
+)
 def test_no_list_reads_a_whole_partition(root: Client, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
     monkeypatch.setattr(bounded, "WINDOW", 300)
     fill(20_000, in_a_row=2)

@@ -56,7 +56,15 @@ def test_operators_act_too(olga: User) -> None:
 def test_nobody_of_the_groups_touches_people_or_what_the_platform_writes(olga: User) -> None:
     found = permissions("operators")
 
-    assert not found & {"view_user", "change_user", "add_user", "change_job", "add_job", "change_event", "change_attempt"}
+    assert not found & {
+        "view_user",
+        "change_user",
+        "add_user",
+        "change_job",
+        "add_job",
+        "change_event",
+        "change_attempt",
+    }
 
 
 def test_groups_are_set_up_again_without_losing_what_was_added(olga: User, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,13 @@ def every_hour() -> IntervalSchedule:
 
 
 def form(every: IntervalSchedule, **more: Any) -> dict[str, Any]:
-    return {"name": "tidy often", "task": "log.rotate", "kwargs": '{"keep_days": 9}', "enabled": "on", "interval": every.pk} | more
+    return {
+        "name": "tidy often",
+        "task": "log.rotate",
+        "kwargs": '{"keep_days": 9}',
+        "enabled": "on",
+        "interval": every.pk,
+    } | more
 
 
 def test_a_schedule_is_created_with_its_payload(operator: Client, every_hour: IntervalSchedule) -> None:

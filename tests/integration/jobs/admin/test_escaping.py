@@ -63,9 +63,16 @@ def fill(make: Make, evil: str, number: int = 0) -> Job:
         log=[{"at": 1, "message": evil, evil: evil}, evil, {"at": evil, "message": nested}],
     )  # fmt: skip
     Intervention.objects.create(
-        id=UUID(int=2 * number + 3), subject_type="job", subject_id=str(job.id), reason=evil, evidence=nested, actions=[evil]
+        id=UUID(int=2 * number + 3),
+        subject_type="job",
+        subject_id=str(job.id),
+        reason=evil,
+        evidence=nested,
+        actions=[evil],
     )
-    Intervention.objects.create(id=UUID(int=2 * number + 4), subject_type=evil, subject_id=evil, reason=evil, resolved_by=evil)
+    Intervention.objects.create(
+        id=UUID(int=2 * number + 4), subject_type=evil, subject_id=evil, reason=evil, resolved_by=evil
+    )
     Shelf.objects.filter(id=job.shelf_id).update(kind=evil)
     Consumer.objects.create(name=evil[:100], error=evil)
     log.append([log.NewEvent(OURS, "job.failed", job.id, 9, nested)])
@@ -123,7 +130,9 @@ def test_a_refused_payload_is_shown_as_text(root: Client, make: Make) -> None:
 
 def test_what_an_app_says_about_a_job_is_text(root: Client, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     sections: extensions.Registry[extensions.Section] = extensions.Registry("job section")
-    sections.register("proof", lambda _job: {"tx": MARKUP[0], "more": {"a": MARKUP[1]}, "project_id": MARKUP[2], "none": None})
+    sections.register(
+        "proof", lambda _job: {"tx": MARKUP[0], "more": {"a": MARKUP[1]}, "project_id": MARKUP[2], "none": None}
+    )
     sections.register("silent", lambda _job: None)
     monkeypatch.setattr(extensions, "job_sections", sections)
 

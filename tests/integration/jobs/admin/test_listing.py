@@ -106,7 +106,9 @@ def test_a_filter_that_makes_no_sense_leads_to_the_whole_list(root: Client, quer
     assert (answer.status_code, answer.headers.get("Location")) == (302, f"{LIST}?e=1")
 
 
-@pytest.mark.parametrize("query", ["q='", "q=%25", "q=a%3D", "q=%3D", "q={}", "q=%5C", "o=1.2.-3", "p=99", "all=", "status=x"])
+@pytest.mark.parametrize(
+    "query", ["q='", "q=%25", "q=a%3D", "q=%3D", "q={}", "q=%5C", "o=1.2.-3", "p=99", "all=", "status=x"]
+)
 def test_odd_questions_are_answered(root: Client, make: Make, query: str) -> None:
     make()
 
@@ -248,7 +250,9 @@ def test_no_list_reads_a_whole_table(root: Client, many: None, query: str) -> No
     assert read_whole(captured.captured_queries) == []
 
 
-@pytest.mark.parametrize("path", ["/admin/", "/admin/jobs/job/attempts/", "/admin/jobs/job/{id}/change/", "/admin/jobs/job/{id}/cancel/"])
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/jobs/job/attempts/", "/admin/jobs/job/{id}/change/", "/admin/jobs/job/{id}/cancel/"]
+)
 def test_no_page_reads_a_whole_table(root: Client, many: None, path: str) -> None:
     job = Job.objects.filter(status=Status.QUEUED)[0]
     with CaptureQueriesContext(connection) as captured:

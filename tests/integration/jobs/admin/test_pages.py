@@ -20,7 +20,14 @@ LISTS = ["job", "job/attempts", "worker", "shelf", "intervention"]
 
 
 def worker(**columns: object) -> Worker:
-    given = {"name": "worker@host", "host": "host", "pid": 7, "parent_pid": 6, "queues": ["default"], "kinds": ["shop.pay"]}
+    given = {
+        "name": "worker@host",
+        "host": "host",
+        "pid": 7,
+        "parent_pid": 6,
+        "queues": ["default"],
+        "kinds": ["shop.pay"],
+    }
     return Worker.objects.create(**given | columns)
 
 
@@ -102,7 +109,9 @@ def test_a_late_job_is_marked(viewer: Client, make: Make) -> None:
     assert "3.00 s late" in text_of(viewer.get("/admin/jobs/job/").content.decode())
 
 
-@pytest.mark.parametrize(("status", "looked_up"), [(Status.PROCESSING, True), (Status.QUEUED, True), (Status.FAILED, False)])
+@pytest.mark.parametrize(
+    ("status", "looked_up"), [(Status.PROCESSING, True), (Status.QUEUED, True), (Status.FAILED, False)]
+)
 def test_the_page_of_a_living_job_is_looked_up_again(
     viewer: Client, make: Make, status: Status, looked_up: bool
 ) -> None:
@@ -156,11 +165,10 @@ def test_a_job_of_a_kind_that_nobody_knows_has_a_page(operator: Client, make: Ma
 
 # ------------------------------------------------------------------------------------------------ workers, shelves
 @pytest.mark.parametrize(
-    ("silent", "stopped", "state"), [(1, False, "live"), (13, False, "stale"), (13, True, "stopped"), (1, True, "stopped")]
+    ("silent", "stopped", "state"),
+    [(1, False, "live"), (13, False, "stale"), (13, True, "stopped"), (1, True, "stopped")],
 )
-def test_a_worker_is_live_stale_or_stopped(
-    viewer: Client, make: Make, silent: int, stopped: bool, state: str
-) -> None:
+def test_a_worker_is_live_stale_or_stopped(viewer: Client, make: Make, silent: int, stopped: bool, state: str) -> None:
     now = timezone.now()
     row = worker(heartbeat_at=now - dt.timedelta(seconds=silent), stopped_at=now if stopped else None)
 

@@ -76,7 +76,7 @@ def test_json_is_indented_and_cut() -> None:
 
 def test_nothing_is_shown_as_nothing() -> None:
     assert markup.pretty(None) is None
-    assert [markup.brief(value) for value in (None, {}, [])] == ["", "", ""]
+    assert [markup.brief(None), markup.brief({}), markup.brief([])] == ["", "", ""]
 
 
 def test_a_brief_value_is_one_line() -> None:
