@@ -45,7 +45,7 @@ handler: base
 	@exec $(RUN) manage.py newhandler "$(NAME)" --into "$(INTO)"
 
 test: dev
-	@exec $(RUN) -m pytest -m "not long" $(ONLY)
+	@exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 2 --dist loadfile)
 
 test-long: dev
 	@exec $(RUN) -m pytest -m long $(ONLY)

@@ -355,16 +355,18 @@ class Bucket:
         self._client.delete_object(Bucket=self._name, Key=self._prefix + key)
 
     def listing(self, after: str, limit: int) -> Listing:
-        """S3's own listing, which has the order of keys; goes on until it meets an object of a message."""
-        asked = {"Bucket": self._name, "Prefix": self._prefix, "MaxKeys": min(limit, 1000)}
-        while True:
-            page = self._client.list_objects_v2(**asked, StartAfter=self._prefix + after)
+        """S3's own listings, which have the order of keys, of up to 1,000 each."""
+        asked = {"Bucket": self._name, "Prefix": self._prefix}
+        found: list[StoredObject] = []
+        more = True
+        while more and len(found) < limit:
+            most = min(1000, limit - len(found))
+            page = self._client.list_objects_v2(**asked, MaxKeys=most, StartAfter=self._prefix + after)
             named = [(entry["Key"].removeprefix(self._prefix), entry) for entry in page.get("Contents", ())]
-            found = [StoredObject(key, e["Size"], e["LastModified"]) for key, e in named if _KEY.fullmatch(key)]
+            found += [StoredObject(key, e["Size"], e["LastModified"]) for key, e in named if _KEY.fullmatch(key)]
             after = named[-1][0] if named else ""
             more = bool(page.get("IsTruncated")) and after < BEHIND_ALL
-            if found or not more:
-                return Listing(found, more)
+        return Listing(found, more)
 
     def remove_leftovers(self, before: dt.datetime) -> int:
         """An interrupted put leaves nothing."""

@@ -70,17 +70,16 @@ def check(message: Message) -> None:
 
 # ------------------------------------------------------------------------------------------------ reconciliation
 class ReconcileMessages(BaseModel):
-    """How much one run compares, and what it leaves alone.
+    """How many keys one run compares, and what it leaves alone.
 
-    `grace_seconds`: neither objects nor messages younger than this are judged. `most_orphans`: where a page has more
-    objects without a message than this, and they are more than half of it, none is moved: rather than so many lost
-    messages, it is the wrong storage or the wrong database.
+    `grace_seconds`: neither objects nor messages younger than this are judged. `most_orphans`: where a run finds more
+    objects without a message than this, and they are more than half of its objects, none is moved: rather than so many
+    lost messages, it is the wrong storage or the wrong database.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    pages: int = Field(20, ge=1, le=1000)
-    page_size: int = Field(500, ge=1, le=1000)
+    size: int = Field(5000, ge=1, le=20_000)
     grace_seconds: float = Field(600, ge=0)
     most_orphans: int = Field(20, ge=0)
 
@@ -119,7 +118,7 @@ class Slice:
     example={},
 )
 def reconcile_messages(job: Run[ReconcileMessages]) -> Done:
-    """Compare object storage with the messages, a bounded part at a time, and repair what differs.
+    """Compare object storage with the messages, a bounded range of keys in each run, and repair what differs.
 
     A message whose object is missing is written again, from the kept body. An object without a message is moved to
     `orphaned/`, never deleted. An object that differs from its message is left as it is and reported. Every repair
@@ -128,18 +127,13 @@ def reconcile_messages(job: Run[ReconcileMessages]) -> Done:
     ask = job.payload
     now = selectors.platform_now()
     cut = now - dt.timedelta(seconds=ask.grace_seconds)
-    began = after = selectors.compared_up_to()
-    findings = Findings(leftovers=gateway.remove_leftovers(before=cut))
-    for _ in range(ask.pages):
-        part = read_slice(after, ask.page_size)
-        findings.compared += len(part.objects.keys() | part.claims.keys())
-        _restore_missing(part, cut, findings)
-        _move_orphans(part, cut, now, ask.most_orphans, findings)
-        after = part.end
-        if not after or job.cancelled:
-            break
-    findings.complete = not after
-    return Done(asdict(findings), within=lambda: services.move_comparison(after=began, moved_to=after))
+    after = selectors.compared_up_to()
+    part = read_slice(after, ask.size)
+    findings = Findings(compared=len(part.objects.keys() | part.claims.keys()), complete=not part.end)
+    findings.leftovers = gateway.remove_leftovers(before=cut)
+    _restore_missing(part, cut, findings)
+    _move_orphans(part, cut, now, ask.most_orphans, findings)
+    return Done(asdict(findings), within=lambda: services.move_comparison(after=after, moved_to=part.end))
 
 
 def read_slice(after: str, size: int) -> Slice:

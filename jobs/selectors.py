@@ -161,9 +161,10 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     A page may hold fewer and still not be the last: see `Scan.stopped_at`.
     """
     params: dict[str, Any] = {"project_id": project_id}
-    words = {
+    words: dict[str, Any] = {
         "within": _within(wanted, edge, params, descending=descending),
-        "direction": _direction(descending=descending),
+        "direction": "desc" if descending else "asc",
+        "scan": SCAN_RARE_ROWS if wanted.status in RARE else SCAN_ROWS,
     }
     filters = _filters(wanted, params)
     with log.cursor() as cur:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from jobs.registry import Kind
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
 from jobs.store import NewJob
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
 LATE_COMMIT_SECONDS = 0.2  # jobs committed later than this may lie below their shelf's mark
 
 
@@ -173,7 +175,7 @@ def _payload(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
                 errors=[dict(item) for item in error.errors(include_url=False, include_context=False)],
             ) from None
         text = _json(payload)
-    if "\\u0000" in text:
+    if "\\u0000" in text and _NUL.search(text):
         message = "A string of the payload contains a NUL character."
         raise InvalidPayload(message, errors=[{"loc": (), "type": "nul_character", "msg": message}])
     return text

@@ -59,13 +59,13 @@ class Cluster:
 
     def _migrate(self) -> None:
         self._execute(sql.SQL("create database {}"), self.template)
-        self._migrated = True
         url = self.named(self.template)
         with django_on(url):
             call_command("migrate", verbosity=0, interactive=False)
         with psycopg.connect(url, autocommit=True) as link:
             # What handlers of tests write inside the commit of their outcome; without a key, so that doubles show.
             link.execute("create table effect (job_id uuid not null, attempt int not null, what text not null)")
+        self._migrated = True
 
     def _execute(self, statement: sql.SQL, *names: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as link:

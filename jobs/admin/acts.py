@@ -151,6 +151,8 @@ def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) 
         return HttpResponseRedirect(address)
     initial = {"payload": json.dumps(job.payload, indent=2, ensure_ascii=False)} if act is EDIT else {}
     form = act.form(request.POST if request.method == "POST" else None, initial=initial)
+    if isinstance(form, EditForm):
+        form.fields["payload"].widget.attrs["rows"] = min(24, max(6, initial["payload"].count("\n") + 3))
     if form.is_valid():
         try:
             after = act.do(job, actor_of(request), form.cleaned_data)

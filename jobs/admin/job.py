@@ -28,7 +28,7 @@ DONE = frozenset({Status.PROCESSED, Status.CONFIRMED, Status.CONFIRMING, Status.
 class JobAdmin(ReadOnlyAdmin):
     """Jobs: looked at, cancelled, retried; never added, deleted or edited in place."""
 
-    list_display = ["job", "state", "project", "attempts", "bar", "created", "due", "took"]
+    list_display = ["job", "state", "project", "attempts", "created", "due", "took"]
     list_display_links = ["job"]
     list_filter: ClassVar[Any] = [
         filters.StatusFilter,
@@ -114,7 +114,7 @@ class JobAdmin(ReadOnlyAdmin):
         """Status; below it the error's code, the stage where it is not the first, and that it was asked to stop."""
         code = job.error.get("code") if isinstance(job.error, dict) else None
         notes = [
-            markup.visible(str(code))[:64] if code else "",
+            markup.visible(str(code))[:64] if code and code != job.status else "",
             "" if job.stage == Stage.PROCESS else job.stage,
             "cancel asked" if job.cancel_requested else "",
         ]
@@ -128,15 +128,12 @@ class JobAdmin(ReadOnlyAdmin):
         return subjects.project_of(job)
 
     @display(description="Attempt")
-    def attempts(self, job: Job) -> str:
-        """Which of how many."""
+    def attempts(self, job: Job) -> SafeString:
+        """Which of how many; below it a bar of its progress, where the handler told and is not done."""
         most = most_attempts(job)
-        return f"{job.attempt} of {most}" if most else str(job.attempt)
-
-    @display(description="Progress")
-    def bar(self, job: Job) -> SafeString:
-        """A bar, where the handler told and is not done."""
-        return markup.progress_bar(None if job.status in DONE else job.progress)
+        number = f"{job.attempt} of {most}" if most else str(job.attempt)
+        bar = markup.progress_bar(None if job.status in DONE else job.progress)
+        return format_html('<span class="jp-two"><span>{}</span>{}</span>', number, bar)
 
     @display(description="Created")
     def created(self, job: Job) -> SafeString:

@@ -58,8 +58,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(cluster: Cluster, broker_url: str) -> Iterator[Stage]:
-    """The platform in real processes, with an operator and a viewer."""
+def open_stage(cluster: Cluster, broker_url: str, *, env: Mapping[str, str] | None = None) -> Iterator[Stage]:
+    """The platform in real processes, with an operator and a viewer. `env` is for the web process."""
     # Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     try:
@@ -68,7 +68,7 @@ def open_stage(cluster: Cluster, broker_url: str) -> Iterator[Stage]:
             projects = [project_services.create_project(name=name, actor="system").id for name in names]
             _hire("olga", "operators")
             _hire("vera", "viewers")
-            stage = Stage(_web(platform), platform, projects)
+            stage = Stage(_web(platform, env or {}), platform, projects)
             platform.relay()
             platform.worker()
             yield stage
@@ -82,7 +82,7 @@ def _hire(name: str, group: str) -> None:
     user.groups.set([Group.objects.get(name=group)])
 
 
-def _web(platform: Platform) -> str:
+def _web(platform: Platform, more: Mapping[str, str]) -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -91,6 +91,7 @@ def _web(platform: Platform) -> str:
         "ALLOWED_HOSTS": "127.0.0.1",
         "FLOWER_URL": "http://127.0.0.1:5555",
         "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
+        **more,
     }
     web = platform._start("http", [*command, "--blocking-threads", "4", "jobplatform.wsgi:application"], env, None)
 

@@ -47,7 +47,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture
 def database(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """A database of this test alone, where Django of this process leads; no process works there. Its URL."""
-    url = servers.cluster.make()
-    with django_db_blocker.unblock(), django_on(url):
-        yield url
-    servers.cluster.drop(url)
+    with django_db_blocker.unblock():
+        url = servers.cluster.make()
+        with django_on(url):
+            yield url
+        servers.cluster.drop(url)

@@ -400,7 +400,7 @@ def test_a_run_does_a_bounded_part_and_the_next_goes_on(receive: Receive, work: 
     runs = 0
     while True:
         runs += 1
-        found = reconcile(pages=1, page_size=3, most_orphans=100)
+        found = reconcile(size=3, most_orphans=100)
         totals = {name: totals.get(name, 0) + found.get(name, 0) for name in ("compared", "restored", "set_aside")}
         assert found["compared"] <= 6
         if found.get("complete"):
@@ -421,7 +421,10 @@ def test_a_pass_over_rows_alone_ends_too(receive: Receive, work: Work, storage: 
     for message in messages:
         (storage / message.object_key).unlink()
 
-    assert reconcile(pages=100, page_size=2) == {"compared": 5, "restored": 5, "complete": True}
+    found = [reconcile(size=2) for _ in range(3)]
+
+    assert [each["restored"] for each in found] == [2, 2, 1]
+    assert [each.get("complete") for each in found] == [None, None, True]
 
 
 def test_an_object_that_two_projects_share_belongs_to_both(
