@@ -1,6 +1,6 @@
 """The pictures of docs/screenshots, taken of the real pages:
 
-    python -m tests.browser.screenshots
+python -m tests.browser.screenshots
 """
 
 import contextlib
@@ -107,7 +107,7 @@ def take_on_a_laptop(visitor: "Visitor", job: UUID) -> None:
 def take(visitor: "Visitor", name: str, *, height: int = 0) -> None:
     """A picture of the window, or of the page down to a height."""
     visitor.page.wait_for_load_state("networkidle")
-    clip: "FloatRect | None" = {"x": 0, "y": 0, "width": 1280, "height": height} if height else None
+    clip: FloatRect | None = {"x": 0, "y": 0, "width": 1280, "height": height} if height else None
     visitor.page.screenshot(path=FOLDER / f"{name}.png", full_page=bool(height), clip=clip)
 
 

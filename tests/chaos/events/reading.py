@@ -60,5 +60,11 @@ class Reader:
 
 def append(link: Link, subject: UUID, seq: int) -> None:
     """Append an event through the statement that the apps use, on a connection of the test's own."""
-    parameters = {"project_id": [UUID(int=7)], "type": ["job.queued"], "subject_id": [subject], "seq": [seq], "data": ["{}"]}
+    parameters = {
+        "project_id": [UUID(int=7)],
+        "type": ["job.queued"],
+        "subject_id": [subject],
+        "seq": [seq],
+        "data": ["{}"],
+    }
     psycopg.Cursor(link).execute(log._SQL["append"], parameters, prepare=True)

@@ -42,7 +42,9 @@ def test_the_answer_says_in_order_what_became_of_each(call: Call, ours: Tenant) 
 
 
 def test_options_are_those_of_one_job(call: Call) -> None:
-    item = send(call, SEND | {"priority": 9, "metadata": {"a": "b"}, "due_at": "2031-01-01T00:00:00Z"}).json()["jobs"][0]
+    item = send(call, SEND | {"priority": 9, "metadata": {"a": "b"}, "due_at": "2031-01-01T00:00:00Z"}).json()["jobs"][
+        0
+    ]
 
     job = call("GET", f"{JOBS}/{item['id']}").json()
     assert (job["priority"], job["metadata"], job["due_at"]) == (9, {"a": "b"}, "2031-01-01T00:00:00Z")
@@ -108,8 +110,8 @@ def test_unique_kinds_meet_within_a_batch(call: Call) -> None:
 
 
 def test_the_same_key_gives_the_first_answer_again(call: Call) -> None:
-    first = send(call, SEND, BAD, **{"Idempotency_Key": "b-1"})
-    again = send(call, SEND, BAD, **{"Idempotency_Key": "b-1"})
+    first = send(call, SEND, BAD, Idempotency_Key="b-1")
+    again = send(call, SEND, BAD, Idempotency_Key="b-1")
 
     assert first.content == again.content
     assert Job.objects.count() == 1

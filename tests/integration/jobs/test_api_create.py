@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 
 from jobs.extensions import Gate, Refusal, Registry, SubmitRequest
-from jobs.models import Job, Refusal as RefusalRow
+from jobs.models import Job
+from jobs.models import Refusal as RefusalRow
 from jobs.refusals import MOST_A_MINUTE
 from tests.corpora.bad_json import BAD_JSON, GOOD_JSON, BadBody, within
 from tests.integration.jobs.conftest import JOBS, events
@@ -284,9 +285,9 @@ def test_a_stranger_is_not_told_to_the_log(client: Client, headers: dict[str, st
 
 
 def test_the_same_key_gives_the_first_answer_again(call: Call) -> None:
-    first = call("POST", JOBS, SEND, **{"Idempotency_Key": "a-1"})
-    again = call("POST", JOBS, SEND, **{"Idempotency_Key": '"a-1"'})
-    other = call("POST", JOBS, SEND | {"priority": 1}, **{"Idempotency_Key": "a-1"})
+    first = call("POST", JOBS, SEND, Idempotency_Key="a-1")
+    again = call("POST", JOBS, SEND, Idempotency_Key='"a-1"')
+    other = call("POST", JOBS, SEND | {"priority": 1}, Idempotency_Key="a-1")
 
     assert (first.status_code, first.content) == (again.status_code, again.content)
     assert first.headers["Location"] == again.headers["Location"]
@@ -296,14 +297,14 @@ def test_the_same_key_gives_the_first_answer_again(call: Call) -> None:
 
 
 def test_a_refusal_is_not_kept_under_its_key(call: Call) -> None:
-    refused = call("POST", JOBS, {"kind": "parcel.send"}, **{"Idempotency_Key": "a-1"})
-    accepted = call("POST", JOBS, SEND, **{"Idempotency_Key": "a-1"})
+    refused = call("POST", JOBS, {"kind": "parcel.send"}, Idempotency_Key="a-1")
+    accepted = call("POST", JOBS, SEND, Idempotency_Key="a-1")
 
     assert (refused.status_code, accepted.status_code) == (422, 202)
 
 
 def test_a_malformed_key_is_refused(call: Call) -> None:
-    answer = call("POST", JOBS, SEND, **{"Idempotency_Key": '"open'})
+    answer = call("POST", JOBS, SEND, Idempotency_Key='"open')
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
     assert not Job.objects.exists()
