@@ -174,7 +174,7 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
             if too_much:
                 return Scan(rows, rows[-1].id)
             rows.append(JobRow(*columns))
-        if len(rows) == limit or not filters:
+        if len(rows) == limit or (not filters and len(rows) < words["scan"]):
             return Scan(rows)
         last = cur.execute(_LAST_SCANNED.format(**words), params, prepare=False).fetchone()
     if last is None:

@@ -194,7 +194,7 @@ def _filter(request: ApiRequest) -> JobFilter:
     metadata = {
         name.partition(".")[2]: str(text)
         for name, text in request.query_params.items()
-        if name.startswith("metadata.") and name != "metadata."
+        if name.startswith("metadata.") and name != "metadata." and text
     }
     if len(metadata) > MOST_METADATA_FILTERS:
         raise Problem(400, "too_many_filters", f"At most {MOST_METADATA_FILTERS} keys of metadata can be asked for.")

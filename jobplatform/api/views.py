@@ -176,7 +176,8 @@ class ApiView(APIView):
     def _check_query(self, request: Request) -> None:
         known = _ALWAYS | self.filters
         for name, values in request.query_params.lists():
-            if name not in known and f"{name.partition('.')[0]}." not in known:
+            family, dot, _ = name.partition(".")
+            if name not in known and family + dot not in known:
                 sentence = "The query string has a parameter that this address does not know."
                 field = {"field": f"?{name[:100]}", "code": "unknown_parameter", "message": "Unknown parameter."}
                 raise Problem(400, "unknown_parameter", sentence, errors=[field])  # type: ignore[list-item]

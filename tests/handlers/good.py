@@ -221,3 +221,10 @@ def _noted(job: Run[Number], name: str) -> str:
 async def _noted_later(job: Run[Number], name: str) -> str:
     await asyncio.sleep(0)
     return _noted(job, name)
+
+
+@handler("test.open", payload=Number, retry=Retry(max_attempts=2, backoff=SOON), example={"n": 1})
+def open_to_all(job: Run[Number]) -> Done:
+    """May be created over HTTP."""
+    effects.report("ran", job)
+    return Done({"n": job.payload.n})

@@ -68,9 +68,9 @@ def test_leafing_through_the_log_shows_each_event_once(
     monkeypatch.setattr(bounded, "WINDOW", 10)
     monkeypatch.setattr(bounded, "MOST_ROWS", 4)
     monkeypatch.setattr(EventAdmin, "list_per_page", 2)
-    fill(60)
+    fill(36)
 
-    assert walk(root, query) == [n for n in range(60, 0, -1) if n % step == 0]
+    assert walk(root, query) == [n for n in range(36, 0, -1) if n % step == 0]
 
 
 def test_events_of_a_subject_are_found(root: Client) -> None:

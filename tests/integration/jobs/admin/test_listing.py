@@ -126,7 +126,7 @@ def test_an_unknown_order_is_ignored(root: Client, make: Make) -> None:
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows so small that a test can fill them."""
     for module in (bounded, listing):
-        monkeypatch.setattr(module, "WINDOW", 12)
+        monkeypatch.setattr(module, "WINDOW", 10)
         monkeypatch.setattr(module, "MOST_ROWS", 4)
     monkeypatch.setattr(JobAdmin, "list_per_page", 2)
 
@@ -164,7 +164,7 @@ def walk(client: Client, query: str, path: str = LIST) -> Iterator[Any]:
 def test_leafing_through_all_windows_shows_each_job_once(
     root: Client, make: Make, narrow: None, query: str, wanted: Any
 ) -> None:
-    for n in range(45):
+    for n in range(26):
         make(
             project=THEIRS if n % 5 == 0 else OURS,
             metadata={"region": "eu" if n % 3 else "us"},

@@ -1,0 +1,115 @@
+"""A client that got no answer asks again with the same key, and gets the same job (T24), wherever it went wrong."""
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.processes import Platform
+from tests.wire import When, Wire
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+WEB = "web"
+
+
+@dataclass
+class Web:
+    """A web server whose connections to the database go through the wire."""
+
+    port: int
+    key: str
+
+    def create(self, mark: str, idempotency_key: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        """POST a job. Status, headers and body of the answer."""
+        link = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        body = json.dumps({"kind": "test.open", "payload": {"n": 1}, "metadata": {"mark": mark}})
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
+        try:
+            link.request("POST", "/api/v1/jobs", body, headers)
+            answer = link.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            link.close()
+
+
+@pytest.fixture(scope="module")
+def wire(platform: Platform) -> Iterator[Wire]:
+    with Wire(platform.database_url, platform.directory) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def web(platform: Platform, wire: Wire) -> Web:
+    provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
+    assert provision.process.wait(60) == 0, provision.log
+    key = json.loads(provision.log.strip().splitlines()[-1])["api_key"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--blocking-threads", "1", "jobplatform.wsgi:application"]
+    server = platform._start(WEB, command, {"DATABASE_URL": wire.url, "ALLOWED_HOSTS": "127.0.0.1"}, None)
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    platform.wait_until(lambda: answers() or not server.alive, "the web server")
+    web = Web(port, key)
+    for _ in range(3):  # everything is prepared
+        assert web.create("warm", str(uuid4()))[0] == 202
+    return web
+
+
+def made(platform: Platform, mark: str) -> list[dict[str, Any]]:
+    return platform.rows("select id, seq from jobs_job where metadata ->> 'mark' = %s", mark)
+
+
+@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+def test_a_creation_that_is_asked_for_again_is_one_job_wherever_the_connection_broke(
+    platform: Platform, wire: Wire, web: Web, when: When
+) -> None:
+    before = len(wire.seen)
+    assert web.create("count", str(uuid4()))[0] == 202
+    sequence = Counter(unit for application, unit in wire.seen[before:] if application == WEB)
+    assert {"BEGIN", "submit_one", "COMMIT"} <= set(sequence)
+    for name, number in sequence.items():
+        for k in range(1, number + 1):
+            mark, key = str(uuid4()), str(uuid4())
+            trap = wire.trap(when, lambda application, unit, name=name: (application, unit) == (WEB, name), nth=k)
+            status, headers, first = web.create(mark, key)
+            assert trap.sprung.is_set(), f"{name} {k}"
+            assert status in {202, 503}, f"{name} {k}: {status} {first!r}"
+            if status == 503:
+                assert headers["content-type"] == "application/problem+json"
+                assert json.loads(first)["code"]
+                assert "retry-after" in headers
+            again, headers, body = web.create(mark, key)
+            assert again == 202, f"after {name} {k}: {body!r}"
+            (job,) = made(platform, mark)
+            assert json.loads(body)["id"] == str(job["id"])
+            if name == "COMMIT" and when is When.REPLY_LOST:
+                assert headers["idempotency-replayed"] == "true"
+            if status == 202:
+                assert body == first
+            assert platform.events(job["id"]) == ["job.queued"]
+            third, _, replay = web.create(mark, key)
+            assert (third, replay) == (202, body)
+
+
+def test_without_a_key_a_lost_request_leaves_nothing_behind(platform: Platform, wire: Wire, web: Web) -> None:
+    mark = str(uuid4())
+    wire.trap(When.REQUEST_LOST, lambda application, unit: (application, unit) == (WEB, "submit_one"))
+    status, _, _ = web.create(mark)
+
+    assert (status, made(platform, mark)) in [(503, []), (202, made(platform, mark))]
+    assert len(made(platform, mark)) == (status == 202)
