@@ -24,16 +24,21 @@ from jobplatform.embedded import EmbeddedError
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 5
+BUSY = 0.5  # load average above which somebody else uses the machine
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write. Returns 2 when a side failed; a row that misses its must is a result, not an error."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through every `finally`
     options = _options(arguments)
+    machine = _machine()
     console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
     try:
         claims = figures.chosen(" ".join([*options.part, *options.only]))
         peer_venv.ensure()
+        console.print(machine)
+        if os.getloadavg()[0] > BUSY:
+            console.print("Something else runs on this machine: these figures will not be worth much.")
         runs, sides = _measure(claims, options, console)
     except (LookupError, peer_venv.InstallFailed, EmbeddedError, SideFailed) as error:
         console.print(str(error), markup=False)
@@ -43,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = [claim.row(runs) for claim in claims]
     console.print(report.table(rows))
     if not options.quick:
-        _keep(options.out, rows, runs, sides)
+        _keep(options.out, rows, {"machine": machine, "sides": sides, "runs": runs})
     return 0
 
 
@@ -53,7 +58,6 @@ def _measure(
     """What every run found, and the versions and settings of every side."""
     names = list(dict.fromkeys(name for claim in claims for name in claim.figures))
     with Stage(options.data) as stage:
-        console.print(_machine())
         for side in dict.fromkeys(figures.FIGURES[name].side for name in names):
             prepared = stage.prepare(side)
             versions = ", ".join(f"{name} {version}" for name, version in prepared["versions"].items())
@@ -80,12 +84,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _keep(out: Path, rows: list[results.Row], runs: figures.Runs, settings: Mapping[str, object]) -> None:
+def _keep(out: Path, rows: list[results.Row], found: Mapping[str, object]) -> None:
     """Write the rows, the chart of all rows, and what every single run found."""
     merged = results.write(out / "results.json", rows)
     (out / "chart.svg").write_text(report.chart(merged))
-    found = {"machine": _machine(), "measured_at": datetime.now(UTC).isoformat("T", "seconds")}
-    (out / "runs.json").write_text(json.dumps({**found, "sides": settings, "runs": runs}, indent=1) + "\n")
+    measured_at = datetime.now(UTC).isoformat("T", "seconds")
+    (out / "runs.json").write_text(json.dumps({"measured_at": measured_at, **found}, indent=1) + "\n")
 
 
 def _machine() -> str:

@@ -21,7 +21,7 @@ from pgqueuer.queries import Queries
 from benchmarks import recorder
 from benchmarks.peers.protocol import LibraryPeer, database_url, serve
 
-BATCH = 500  # 100 costs a third more CPU a job here, 1000 no less
+BATCH = 500  # 100 costs a third more CPU a job here, 1000 hardly less
 ENQUEUED_AT_ONCE = 1000
 
 
