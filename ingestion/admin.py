@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
@@ -16,14 +17,14 @@ from unfold.views import ChangeList
 from ingestion.models import Message
 from ingestion.states import ENDED_WITHOUT_OBJECT, KIND, MessageStatus, job_status_of, status_of
 from jobplatform.backoffice import markup, subjects
-from jobplatform.backoffice.bounded import BoundedChangeList
+from jobplatform.backoffice.bounded import MOST_ROWS, BoundedChangeList
 from jobplatform.backoffice.filters import ProjectFilter, uuid_of
 from jobplatform.backoffice.markup import Look
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
 from jobs.models import Job
 
-MOST_CANDIDATES = 20_000
-"""Rows of an index that further filters may look through."""
+MOST_SCANNED = 5_000
+"""Messages that are not stored of which a list looks for those in one status."""
 
 LOOKS = {
     MessageStatus.RECEIVED: Look("wait", "schedule"),
@@ -33,23 +34,50 @@ LOOKS = {
     MessageStatus.CANCELLED: Look("off", "cancel"),
 }
 
-_UNSTORED = """
-select found.id
-from (select distinct project_id from jobs_shelf where kind = %s) shelf
-cross join lateral (
-    select id from ingestion_message where project_id = shelf.project_id and stored_at is null
-    order by id desc limit %s
-) found
-order by found.id desc limit %s
-"""
+_PROJECTS = "(select distinct project_id from jobs_shelf where kind = %s) shelf"
 
-_NAMED = """
+# Keys are compared as rows, so that each part of the table is read by its own index, in order: see selectors.py.
+_WITHIN = "(project_id, id) >= (shelf.project_id, %s) and (project_id, id) <= (shelf.project_id, %s)"
+_COMPANY = (
+    "(project_id, company_id, id) >= (shelf.project_id, %s, %s)"
+    " and (project_id, company_id, id) <= (shelf.project_id, %s, %s)"
+)
+_NEWEST = "order by project_id desc, id desc"
+_NEWEST_OF_COMPANY = "order by project_id desc, company_id desc, id desc"
+
+_RECEIVED = f"""
+select found.id from {_PROJECTS}
+cross join lateral (
+    select m.id from (
+        select id, project_id from ingestion_message where {_WITHIN} and stored_at is null {_NEWEST} limit %s
+    ) m
+    left join lateral (select status from jobs_job where project_id = m.project_id and id = m.id limit 1) j on true
+    where j.status is null or j.status <> all(%s)
+    order by m.id desc limit %s
+) found
+"""  # noqa: S608 - constants of this module
+
+_ENDED = f"""
+select found.id from {_PROJECTS}
+cross join lateral (
+    select id from jobs_job where project_id = shelf.project_id and status = %s and kind = %s order by id desc limit %s
+) found
+"""  # noqa: S608 - constants of this module
+
+_NAMED = f"""
 select id from ingestion_message where id = %s
 union
 select id from ingestion_message where message_id = %s
 union
-(select id from ingestion_message where company_id = %s order by company_id, message_id limit %s)
-"""
+select found.id from {_PROJECTS}
+cross join lateral (
+    (select id from ingestion_message where {_COMPANY} and stored_at is null {_NEWEST_OF_COMPANY} limit %s)
+    union all
+    (select id from ingestion_message where {_COMPANY} and stored_at is not null {_NEWEST_OF_COMPANY} limit %s)
+) found
+"""  # noqa: S608 - constants of this module
+
+_FIRST, _LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 class StatusFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
@@ -83,12 +111,21 @@ class MessageChangeList(BoundedChangeList):
 
     def bound(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
         """Cut the rows to those that an index yields for what was chosen."""
+        most = MOST_ROWS + 1
         sought = uuid_of(self.query)
         if sought is not None:
-            return rows.filter(id__in=RawSQL(_NAMED, (sought, sought, sought, MOST_CANDIDATES)))  # noqa: S611 - values are bound
+            company = [sought, _FIRST, sought, _LAST, most]
+            params = (sought, sought, KIND, *company, *company)
+            return rows.filter(id__in=RawSQL(_NAMED, params))  # noqa: S611 - values are bound
         chosen = {spec.parameter_name: spec.value() for spec in self.filter_specs}
-        if chosen["status"] not in {None, "", MessageStatus.PROCESSED}:
-            return rows.filter(id__in=RawSQL(_UNSTORED, (KIND, MOST_CANDIDATES, MOST_CANDIDATES)))  # noqa: S611 - values are bound
+        status = chosen["status"]
+        if status == MessageStatus.RECEIVED:
+            ended = [status.value for status in ENDED_WITHOUT_OBJECT]
+            between = (_FIRST, _LAST, MOST_SCANNED)
+            return rows.filter(id__in=RawSQL(_RECEIVED, (KIND, *between, ended, most)))  # noqa: S611 - values are bound
+        if status in list(MessageStatus) and status != MessageStatus.PROCESSED:
+            ended_as = job_status_of(MessageStatus(status)).value
+            return rows.filter(id__in=RawSQL(_ENDED, (KIND, ended_as, KIND, most)))  # noqa: S611 - values are bound
         return super().bound(request, rows)
 
     def get_results(self, request: HttpRequest) -> None:

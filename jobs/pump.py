@@ -105,9 +105,10 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
     pace = post.paces.setdefault(kind.name, Pace())
     looked = time.monotonic()
     while not slots.stopping():
-        taken = _work(post, kind, outbox, pace, capped=round_ % CAPPED_EVERY == CAPPED_EVERY - 1, hint=hint)
+        capped = round_ % CAPPED_EVERY == CAPPED_EVERY - 1
+        taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
         if not taken:
-            taken = _work(post, kind, outbox, pace, capped=True, hint=())
+            taken = _work(post, kind, outbox, pace, capped=not capped, hint=hint)
         claimed += taken
         round_ += 1
         now = time.monotonic()

@@ -248,13 +248,21 @@ class Platform:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Ask the database, directly."""
-        if self._link.closed:
-            self._connect()
-        try:
-            return self._link.execute(query.encode(), parameters).fetchall()
-        except psycopg.OperationalError:  # the test has killed the server since the last question
-            self._connect()
-        return self._link.execute(query.encode(), parameters).fetchall()
+        return self._ask(query, parameters).fetchall()
+
+    def execute(self, statement: str, *parameters: Any) -> int:
+        """Change the database, directly. Returns how many rows."""
+        return self._ask(statement, parameters).rowcount
+
+    def _ask(self, query: str, parameters: tuple[Any, ...]) -> psycopg.Cursor[dict[str, Any]]:
+        if not self._link.closed:
+            try:
+                return self._link.execute(query.encode(), parameters)
+            except psycopg.OperationalError:  # the test has killed the server since the last question
+                if not self._link.closed:
+                    raise
+        self._connect()
+        return self._link.execute(query.encode(), parameters)
 
     def _connect(self) -> None:
         self._link = psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row)

@@ -90,7 +90,6 @@ def _web(platform: Platform, more: Mapping[str, str]) -> str:
     env = {
         "ALLOWED_HOSTS": "127.0.0.1",
         "FLOWER_URL": "http://127.0.0.1:5555",
-        "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
         **more,
     }
     web = platform._start("http", [*command, "--blocking-threads", "4", "jobplatform.wsgi:application"], env, None)

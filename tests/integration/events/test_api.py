@@ -1,18 +1,17 @@
-"""GET /events: the log of a project, backwards for a person, forwards for a follower."""
+"""GET /events: the log of a project, newest first."""
 
 import datetime as dt
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.test import Client
 
 from events import log, selectors
 from events.log import NewEvent
 from tests.integration.jobs.test_api_read import pages
-from tests.integration.projects.conftest import Call, Tenant, call, committed, ours, theirs
+from tests.integration.projects.conftest import Call, Tenant, call, ours, theirs
 
-__all__ = ["call", "committed", "ours", "theirs"]
+__all__ = ["call", "ours", "theirs"]
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +69,7 @@ def test_the_list_by_time(call: Call, ours: Tenant) -> None:
 
 @pytest.mark.parametrize("query", ["", "type=job.failed", f"subject_id={SUBJECT}"])
 @pytest.mark.parametrize("limit", [1, 2, 200])
-def test_pages_show_every_event_once_though_each_looks_at_few(
+def test_pages_show_every_event_once_though_each_looks_at_few(  # noqa: PLR0917 - fixtures
     call: Call, ours: Tenant, theirs: Tenant, monkeypatch: pytest.MonkeyPatch, query: str, limit: int
 ) -> None:
     for number in range(9):
@@ -103,64 +102,3 @@ def test_bad_questions_are_refused(call: Call) -> None:
     ):
         answer = call("GET", f"{EVENTS}?{query}")
         assert (answer.status_code, answer.json()["code"]) == (400, code), query
-
-
-# ---------------------------------------------------------------------------------------------- following
-
-
-@pytest.fixture
-def followed(committed: None) -> Tenant:
-    """A tenant whose events are really committed."""
-    from tests.integration.projects.conftest import make_tenant
-
-    with log.cursor() as cur:
-        cur.execute("delete from events_event")
-    return make_tenant("Followed")
-
-
-def follow(tenant: Tenant, after: str, limit: int = 200) -> Any:
-    return Client().get(f"{EVENTS}?after={after}&limit={limit}", headers=tenant.headers).json()
-
-
-def test_a_follower_reads_on_from_the_last_event_that_he_has_seen(followed: Tenant) -> None:
-    append(followed, "job.queued")
-    append(followed, "job.processing", "job.processed")
-    first = follow(followed, "0", limit=2)
-    assert types(first) == ["job.queued", "job.processing"]
-    rest = follow(followed, first["results"][-1]["id"])
-    assert types(rest) == ["job.processed"]
-    assert follow(followed, rest["results"][-1]["id"])["results"] == []
-
-    append(followed, "job.failed")
-
-    assert types(follow(followed, rest["results"][-1]["id"])) == ["job.failed"]
-    assert [types(page) for page in pages(_caller(followed), f"{EVENTS}?after=0&limit=3")] == [
-        ["job.queued", "job.processing", "job.processed"],
-        ["job.failed"],
-    ]
-
-
-def test_a_follower_is_not_shown_what_an_open_transaction_may_still_go_before(followed: Tenant) -> None:
-    import psycopg
-    from django.db import connection
-
-    append(followed, "job.queued")
-    with psycopg.connect(**_params(connection)) as slow:
-        slow.execute("select pg_current_xact_id()")  # an early writer, who has not written yet
-        append(followed, "job.failed")
-        assert types(follow(followed, "0")) == ["job.queued"]
-        newest_first = Client().get(EVENTS, headers=followed.headers).json()
-        assert types(newest_first) == ["job.failed", "job.queued"]  # a person may look at it all the same
-    assert types(follow(followed, "0")) == ["job.queued", "job.failed"]
-
-
-def _params(wrapper: Any) -> dict[str, Any]:
-    params = wrapper.get_connection_params()
-    return {name: value for name, value in params.items() if name not in {"cursor_factory", "context"}}
-
-
-def _caller(tenant: Tenant) -> Call:
-    def send(method: str, path: str) -> Any:
-        return Client().generic(method, path, headers=tenant.headers)
-
-    return send

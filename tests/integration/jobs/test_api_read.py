@@ -104,7 +104,7 @@ def test_pages_show_every_job_once_and_in_order_though_each_looks_at_few(
         for row in Job.objects.order_by("-id")
         if (not query or "kind" not in query or row.kind == "parcel.store")
         and ("status" not in query or row.status == query.partition("=")[2])
-        and ("metadata" not in query or row.metadata["even"] == "0")
+        and ("metadata" not in query or (row.metadata or {})["even"] == "0")
     ]
 
     assert walk(call, f"{JOBS}?limit={limit}&{query}") == wanted
@@ -418,9 +418,7 @@ def test_an_act_takes_its_own_fields_only(call: Call, make: Make, act: str, body
 
 
 def test_kinds_tell_what_their_payload_must_be(call: Call) -> None:
-    found = {
-        kind["name"]: kind for page in pages(call, "/api/v1/kinds?limit=1") for kind in page["results"]
-    }
+    found = {kind["name"]: kind for page in pages(call, "/api/v1/kinds?limit=1") for kind in page["results"]}
 
     assert {"parcel.once", "parcel.send", "parcel.store"} <= set(found)
     assert "parcel.burn" not in found
@@ -469,7 +467,13 @@ def test_the_page_of_a_job_runs_nothing_that_a_handler_wrote(admin_client: Clien
         lane=MARKUP[0],
     )
 
-    for path in (f"{JOBS}/{job_id}", JOBS, f"{JOBS}/{job_id}/explain", f"{JOBS}/{job_id}/events", f"{JOBS}/{job_id}/retry"):
+    for path in (
+        f"{JOBS}/{job_id}",
+        JOBS,
+        f"{JOBS}/{job_id}/explain",
+        f"{JOBS}/{job_id}/events",
+        f"{JOBS}/{job_id}/retry",
+    ):
         page = admin_client.get(f"{path}?project={ours.project.id}", headers={"Accept": "text/html"})
         assert harm_in(page.content.decode()) == ["<script>"] * 3  # its own: two of data, and the one with the nonce
         assert "script-src 'nonce-" in page.headers["Content-Security-Policy"]

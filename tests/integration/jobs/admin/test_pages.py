@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from events.models import AuditRecord
+from ingestion.models import Message
 from jobs.admin.workers import state_of
 from jobs.models import Attempt, Intervention, Job, Shelf, Worker
 from jobs.states import Status
@@ -142,6 +143,16 @@ def test_interventions_and_acts_stand_on_the_page(operator: Client, make: Make) 
     assert "Which order?" in page
     assert "the second one" in text_of(page)
     assert "user:olga" in page
+
+
+def test_the_job_of_a_message_leads_to_the_message(viewer: Client, make: Make) -> None:
+    job = make(kind="message.process")
+    Message.objects.create(
+        id=job.id, project_id=job.project_id, company_id=UUID(int=1), message_id=UUID(int=2), message_time=timezone.now(),
+        size=2, body_sha256=b"0" * 32, body=b"{}",
+    )  # fmt: skip
+
+    assert f"/admin/ingestion/message/{job.id}/change/" in page_of(viewer, job)
 
 
 def test_a_job_whose_events_are_gone_still_has_a_page(viewer: Client, make: Make) -> None:
