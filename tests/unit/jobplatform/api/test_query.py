@@ -74,7 +74,7 @@ def test_a_time_is_a_text(value: object) -> None:
 def test_what_python_writes_is_understood_or_refused_but_never_misread(moment: datetime) -> None:
     text = moment.isoformat()
     try:
-        assert rfc3339(text) == moment
+        assert rfc3339(text) == moment.astimezone(UTC)  # a time in a gap equals none of another zone
     except ValueError:
         assert len(text.rpartition("+")[2].rpartition("-")[2]) > 5  # an offset with seconds, from before 1900
 
