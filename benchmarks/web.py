@@ -9,20 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks import loader, stage
+from jobplatform.children import procfile
 
-# As the platform ships (the Procfile's `web`), for both sides.
-SERVER = (
-    "--interface",
-    "wsgi",
-    "--host",
-    "127.0.0.1",
-    "--workers",
-    "2",
-    "--blocking-threads",
-    "4",
-    "--log-level",
-    "error",
-)
 CONNECTIONS, BATCH_CONNECTIONS = 8, 4
 BATCH = 1000
 WARM_UP = 2.0  # seconds
@@ -77,8 +65,10 @@ def _server(run: stage.Run, target: Target) -> Iterator[int]:
     """The target's server; yields its port once it accepts connections."""
     port = _free_port()
     log = run.directory / "web.log"
+    # As the platform ships (the Procfile's `web`), for both sides.
+    _, *options, _ = procfile({"PORT": str(port), "LIVE_PORT": "", "FLOWER_PORT": ""})["web"]
     granian = run.python.parent / "granian"
-    process = run.spawn([granian, *SERVER, "--port", str(port), target.application], log)
+    process = run.spawn([granian, *options, "--log-level", "error", target.application], log)
     try:
         deadline = time.monotonic() + READY_WITHIN
         while not _accepts(port):

@@ -5,6 +5,7 @@ is told in docs/events.md.
 """
 
 import datetime as dt
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from events.errors import ClockLocked, UnknownEventType
 from events.topics import EVENT_TYPES
 
 PARTITIONS_AHEAD = dt.timedelta(days=14)
+DROP_ATTEMPTS = 10
+DROP_PAUSE_SECONDS = 0.15
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
 
@@ -134,32 +137,27 @@ def partitions() -> list[tuple[str, dt.date]]:
 def drop_partitions(before: dt.date) -> list[str]:
     """Drop the partitions of days before `before` that every consumer has read to the end. Returns their names.
 
-    A partition that a consumer still needs stays, whatever its age. Runs outside a transaction: the partition is
-    detached concurrently, so that writers do not wait.
+    A partition that a consumer still needs stays, whatever its age. Runs outside a transaction. Writers wait for a
+    drop, so a drop waits 50 ms for them at most, and tries again a moment later.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: somebody has the log in a transaction that stays open.
     """
-    dropped = []
-    for name, day in partitions():
-        if day >= before or _unread(name):
-            continue
-        with cursor() as cur:
-            cur.execute("set lock_timeout = '2s'")
-            try:
-                cur.execute(f'alter table events_event detach partition "{name}" concurrently')
-                cur.execute(f'drop table "{name}"')
-            finally:
-                cur.execute("reset lock_timeout")
-        dropped.append(name)
-    return dropped
+    return [name for name, day in partitions() if day < before and _drop(name)]
 
 
-def _unread(partition: str) -> bool:
-    with cursor() as cur:
-        cur.execute(
-            f'select exists (select 1 from "{partition}" e, events_consumer c'  # noqa: S608 - own name
-            " where (e.position, e.id) > (c.position, c.last_id))"
-        )
-        row = cur.fetchone()
-    return bool(row and row[0])
+def _drop(partition: str) -> bool:
+    """Whether the partition was dropped; False when a consumer has yet to read it."""
+    for patience in range(DROP_ATTEMPTS, 0, -1):
+        try:
+            with cursor() as cur:
+                row = cur.execute("select events_drop_partition(%s)", (partition,)).fetchone()
+            return bool(row and row[0])
+        except psycopg.errors.LockNotAvailable:
+            if patience == 1:
+                raise
+            time.sleep(DROP_PAUSE_SECONDS)
+    return False
 
 
 def move_clock(ahead: dt.timedelta) -> None:

@@ -9,13 +9,15 @@ from celery import Celery, signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 
 # Without Celery's Django fixup: it closes the database connection around every task, and one lasting connection per
 # worker process is what keeps the hot statements prepared.
 app = Celery("jobplatform", fixups=[])
-app.conf.update(settings.CELERY)
+app.conf.update(settings.CELERY, worker_consumer="jobplatform.broker:Consumer")
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "jobplatform.broker:Transport"))
 
 django.setup()
 

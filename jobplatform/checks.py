@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import redis
+import structlog
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register
@@ -17,8 +18,16 @@ from django.db.migrations.executor import MigrationExecutor
 
 from jobs import schedule
 
+logger = structlog.get_logger(__name__)
+
 SHORTEST_SECRET = 32
 REDIS_SCHEMES = {"redis", "rediss", "redis+socket"}
+_POWERS = """
+select r.rolsuper or r.rolbypassrls or exists (
+    select 1 from pg_class c
+    where c.oid = to_regclass('events_event') and pg_has_role(r.oid, c.relowner, 'member'))
+from pg_roles r where r.rolname = current_user
+"""
 
 
 @register("platform")
@@ -39,6 +48,7 @@ def refuse_bad_boot() -> None:
     for message in (*_settings(), *_schedules(), *_database(), *_broker()):
         if message.is_serious():
             raise ImproperlyConfigured(message.msg)
+        logger.warning("checked", handler="boot", action=message.id, details=message.msg)
 
 
 def _settings() -> Iterator[CheckMessage]:
@@ -72,6 +82,9 @@ def _database() -> Iterator[CheckMessage]:
         with connection.cursor() as cur:
             cur.execute("select current_setting('fsync'), current_setting('full_page_writes')")
             durable = cur.fetchone() == ("on", "on")
+            cur.execute(_POWERS)
+            row = cur.fetchone()
+            powerful = bool(row and row[0])
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except (DatabaseError, psycopg.Error) as error:
@@ -81,10 +94,17 @@ def _database() -> Iterator[CheckMessage]:
         yield Error(
             "Postgres runs with fsync or full_page_writes off: accepted jobs could be lost.", id="platform.E006"
         )
+    if powerful and settings.PROFILE == "production":
+        yield checks.Warning(
+            "The processes connect as a superuser or as the owner of the tables: run manage.py setup_roles, and give"
+            " them the app's role in DATABASE_URL.",
+            id="platform.W003",
+        )
     if missing:
         first = missing[0][0]
         yield Error(
-            f"{len(missing)} migrations are not applied, first {first.app_label}.{first.name}: run manage.py migrate.",
+            f"{len(missing)} migrations are not applied, first {first.app_label}.{first.name}: run manage.py"
+            " setup_database.",
             id="platform.E007",
         )
 

@@ -34,7 +34,8 @@ class Embedded:
     """The servers of one data directory; a second one of the same directory is refused.
 
     Start it in the thread that will stop it: the servers also stop when that thread ends without stopping them.
-    `durable=False` gives up safety against power loss for speed; only tests may.
+    `durable=False` gives up safety against power loss for speed; only tests may. `database_url` is the owner's, who
+    may change the schema; `app_database_url` the one for processes, good once `manage.py setup_database` has run.
     """
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
@@ -42,6 +43,7 @@ class Embedded:
         self.durable = durable
         self.servers: tuple[Server, ...] = ()
         self.database_url = ""
+        self.app_database_url = ""
         self.broker_url = ""
         self._lock: int | None = None
 
@@ -61,7 +63,7 @@ class Embedded:
         except BaseException:
             self.stop()
             raise
-        self.database_url, self.broker_url = postgres.url, redis.url
+        self.database_url, self.app_database_url, self.broker_url = postgres.url, postgres.app_url, redis.url
 
     def stop(self) -> None:
         """Stop both servers, Redis first; no process of them is left. Harmless when nothing runs."""

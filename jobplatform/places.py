@@ -62,6 +62,7 @@ class Place:
     user: str | None
     superuser_password: str
     owner_password: str
+    app_password: str
 
 
 def make_data_directory(data_dir: Path) -> Path:
@@ -88,8 +89,9 @@ def find_place(data_dir: Path) -> Place:
     Makes directories, passwords and (as root) the account. Raises EmbeddedError when that is not allowed.
     """
     state = _read_state(data_dir)
-    state.setdefault("superuser_password", secrets.token_urlsafe(24))
-    state.setdefault("owner_password", secrets.token_urlsafe(24))
+    passwords = [
+        state.setdefault(f"{role}_password", secrets.token_urlsafe(24)) for role in ("superuser", "owner", "app")
+    ]
     user = _account_for(data_dir, state).pw_name if os.geteuid() == 0 else None
     programs = _reachable_programs(user) if user else wheel_programs()
     home = Path(state["home"]) if "home" in state else _choose_home(data_dir, user)
@@ -101,7 +103,7 @@ def find_place(data_dir: Path) -> Place:
     logs = data_dir / "logs"
     for directory, owner in ((sockets, user), (home / "redis", user), (logs, None)):
         _private_directory(directory, owner)
-    return Place(data_dir, home, sockets, logs, programs, user, state["superuser_password"], state["owner_password"])
+    return Place(data_dir, home, sockets, logs, programs, user, *passwords)
 
 
 def forget_place(data_dir: Path) -> None:

@@ -25,6 +25,7 @@ from jobplatform import processes
 from jobplatform.places import POSTGRES_MAJOR, EmbeddedError, Place
 
 OWNER = "jobplatform"  # the role that owns the schema, and the name of the database
+APP = "jobplatform_app"  # the role that works on it; `manage.py setup_roles` makes it
 SUPERUSER = "postgres"
 PORT = 5432  # names the socket file only
 READY_SECONDS = 300.0  # crash recovery may have gigabytes of write-ahead log to read
@@ -158,6 +159,11 @@ class Postgres(Server):
     def url(self) -> str:
         """Libpq URL of the platform's database, as its owner."""
         return self._url(OWNER, self.place.owner_password, OWNER)
+
+    @property
+    def app_url(self) -> str:
+        """The same for the processes, who own nothing; it opens after `manage.py setup_roles`."""
+        return self._url(APP, self.place.app_password, OWNER)
 
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{quote(password)}@/{database}?host={self.place.sockets}&port={PORT}"

@@ -6,6 +6,7 @@ the code reads the environment. `PROFILE` is the one switch between a laptop and
 """
 
 import os
+import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -41,6 +42,8 @@ DEBUG = _flag("DEBUG")
 ALLOWED_HOSTS = _names("ALLOWED_HOSTS")  # comma separated host names
 CSRF_TRUSTED_ORIGINS = _names("CSRF_TRUSTED_ORIGINS")
 DATABASE_URL = _text("DATABASE_URL")  # postgresql://user:password@host:port/name or ?host=/socket/dir
+MIGRATION_DATABASE_URL = _text("MIGRATION_DATABASE_URL") or DATABASE_URL  # the same as the owner of its tables
+DATABASE_ROLES = _text("DATABASE_ROLES", "jobplatform")  # begins the names of the roles that `setup_roles` makes
 BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
@@ -91,7 +94,9 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-DATABASES = {"default": _database(DATABASE_URL)}
+# Commands that change the schema run as its owner, everything else as who DATABASE_URL says.
+OWNERS_COMMANDS = {"migrate", "setup_database", "setup_roles"}
+DATABASES = {"default": _database(MIGRATION_DATABASE_URL if {*sys.argv[1:2]} & OWNERS_COMMANDS else DATABASE_URL)}
 
 INSTALLED_APPS = [
     "unfold",

@@ -184,9 +184,9 @@ class Stack:
         kept = _secrets(self.data_dir)
         admin = {name: self.environ.get(name) or kept.pop(name) for name in ("ADMIN_USER", "ADMIN_PASSWORD")}
         env = self._environment(ports, kept)
+        owner = env.pop("MIGRATION_DATABASE_URL", "") or env["DATABASE_URL"]  # not for processes that serve
         self._say("up", "bringing the database up to date")
-        # Unchecked: some checks read tables that the first run has yet to make.
-        self._command("migrate", ["--no-input", "--skip-checks"], env)
+        self._command("setup_database", [], env | {"MIGRATION_DATABASE_URL": owner})
         self._start_children(ports, env, admin)
         provisioned = json.loads(self._command("provision_demo", [], env | admin))
         base_url = f"http://{HOST}:{ports['PORT']}"
@@ -199,7 +199,7 @@ class Stack:
             api_key=provisioned["api_key"],
             admin_user=admin["ADMIN_USER"],
             admin_password=admin["ADMIN_PASSWORD"],
-            database_url=env["DATABASE_URL"],
+            database_url=owner,
             broker_url=env["BROKER_URL"],
         )
         self._publish()
@@ -220,7 +220,9 @@ class Stack:
             self._say("up", f"starting {' and '.join(program_versions())}, on private sockets")
             self._embedded = Embedded(self.data_dir)
             self._embedded.start()
-            env["DATABASE_URL"] = env.get("DATABASE_URL") or self._embedded.database_url
+            if not env.get("DATABASE_URL"):
+                env["DATABASE_URL"] = self._embedded.app_database_url
+                env["MIGRATION_DATABASE_URL"] = self._embedded.database_url
             env["BROKER_URL"] = env.get("BROKER_URL") or self._embedded.broker_url
         defaults = {
             "JOBPLATFORM_PROFILE": "development",

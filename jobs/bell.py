@@ -66,7 +66,8 @@ class Bell:
             except psycopg.Error as error:
                 # The relay's sweep finds the jobs; a bell must never fail the work that rang it.
                 logger.warning("bell not heard", handler="bell", action="ring", details=str(error)[:200])
-                link = None
+                if link is not None:
+                    link.close()
             time.sleep(COALESCE_SECONDS)  # what is submitted meanwhile goes with the next notification
 
 

@@ -83,9 +83,9 @@ def answer(doorbell: UUID | None, kind: str, queue: str, worker: int) -> None:
         )
 
 
-def hang_up(worker: int) -> None:
+def hang_up(worker: int, *, on: Connection | None = None) -> None:
     """The pump of a worker process has ended."""
-    with psycopg.Cursor(store.connection_of_django()) as cur:
+    with psycopg.Cursor(on or store.connection_of_django()) as cur:
         cur.execute("delete from jobs_doorbell where answered_by = %s", (worker,), prepare=True)
 
 

@@ -69,6 +69,12 @@ class WrongStatus(JobsError):
     code = "wrong_status"
 
 
+class TransactionBroken(JobsError):
+    """A statement failed inside `Done(within=)`, and the function that ran it went on as if it had not."""
+
+    code = "transaction_broken"
+
+
 class LostClaim(BaseException):
     """The run no longer owns its job: it must stop, and its result is dropped."""
 

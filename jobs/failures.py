@@ -44,10 +44,18 @@ def from_exception(error: BaseException, *, retryable: bool = True) -> Failure:
 
 def code_of(error: BaseException) -> str:
     """The stable code of an exception."""
-    code = getattr(error, "code", None)
+    try:
+        code = getattr(error, "code", None)
+    except Exception:  # noqa: BLE001 - an error's own attributes may do anything
+        code = None
     if isinstance(code, str) and _CODE.match(code):
         return code
     return _CAMEL.sub("_", type(error).__name__).lower()[:64]
+
+
+def is_code(code: object) -> bool:
+    """Whether this can be a stable code."""
+    return isinstance(code, str) and _CODE.match(code) is not None
 
 
 def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:

@@ -1,12 +1,15 @@
 """The engine's own kinds: its housekeeping is jobs like any other."""
 
 import datetime as dt
+from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from pydantic import BaseModel, Field
 
 from events import log
 from jobs import Batch, Done, Retry, Run, exponential, handler
+from jobs.states import ENDED
 
 
 class RotateLog(BaseModel):
@@ -35,23 +38,61 @@ class Tidy(BaseModel):
     """Nothing to say."""
 
 
+# Slices, each a transaction of its own: a long one would hold back every reader of the log.
+SLICE = 5000
 _TIDY = {
-    "stored_responses": "delete from api_idempotency where expires_at < (select platform_now())",
-    "unique_keys": (
-        "delete from jobs_uniquekey k where k.until < (select platform_now()) or (k.until is null and not exists ("
-        " select 1 from jobs_job j where j.project_id = k.project_id and j.id = k.job_id"
-        " and j.status not in ('processed', 'confirmed', 'failed', 'rejected', 'cancelled')))"
+    "stored_responses": (
+        "delete from api_idempotency where ctid = any (array("
+        " select ctid from api_idempotency where expires_at < (select platform_now()) limit %(slice)s))"
     ),
-    "workers": "delete from jobs_worker where stopped_at < clock_timestamp() - interval '7 days'",
+    "workers": (
+        "delete from jobs_worker where id = any (array(select id from jobs_worker"
+        " where stopped_at < clock_timestamp() - interval '7 days' limit %(slice)s))"
+    ),
 }
+# The unique keys are walked in their own order, so that the next slice begins where this one ended.
+_KEYS = """
+with slice as materialized (
+    select project_id, kind, key, job_id, until
+    from jobs_uniquekey
+    where (project_id, kind, key) > (%(project_id)s, %(kind)s, %(key)s)
+    order by project_id, kind, key
+    limit %(slice)s
+),
+free as (
+    delete from jobs_uniquekey k
+    using slice s
+    where (k.project_id, k.kind, k.key, k.job_id) = (s.project_id, s.kind, s.key, s.job_id)
+      and (k.until < (select platform_now())
+           or (k.until is null and not exists (
+               select 1 from jobs_job j
+               where j.project_id = k.project_id and j.id = k.job_id and j.status <> all(%(ended)s))))
+    returning 1
+)
+select project_id, kind, key, (select count(*) from free)
+from slice
+order by project_id desc, kind desc, key desc
+limit 1
+"""
 
 
 @handler("engine.tidy", payload=Tidy, batch=Batch(1), public=False, confirm="never", example={})
 def tidy(_job: Run[Tidy]) -> Done:
     """Remove what has expired: stored responses, unique keys, workers that are long gone."""
-    removed = {}
+    removed = dict.fromkeys([*_TIDY, "unique_keys"], 0)
     with connection.cursor() as cur:
         for name, statement in _TIDY.items():
-            cur.execute(statement)
-            removed[name] = cur.rowcount
+            while True:
+                cur.execute(statement, {"slice": SLICE})
+                removed[name] += cur.rowcount
+                if cur.rowcount < SLICE:
+                    break
+        last: tuple[UUID, str, str] | None = (UUID(int=0), "", "")
+        while last is not None:
+            project_id, kind, key = last
+            place: dict[str, Any] = {"project_id": project_id, "kind": kind, "key": key}
+            cur.execute(_KEYS, place | {"slice": SLICE, "ended": sorted(ENDED)})
+            row = cur.fetchone()
+            last = row and row[:3]
+            removed["unique_keys"] += row[3] if row else 0
     return Done(removed)

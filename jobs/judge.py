@@ -8,14 +8,15 @@ from typing import Any
 import orjson
 
 from jobs.errors import TimedOut
-from jobs.failures import Failure, bounded, failure, from_exception
+from jobs.failures import Failure, bounded, failure, from_exception, is_code
 from jobs.outcomes import OUTCOMES, Block, Cancel, Done, Outcome, Park, Reject, RetryIn
-from jobs.policy import AskHuman, GiveUp, Retry, RetryAt, Wait
+from jobs.policy import LONGEST_WAIT, AskHuman, GiveUp, Retry, RetryAt, Wait
 from jobs.registry import Kind
 from jobs.states import Status
 from jobs.store import Claimed, Owned, Verdict
 
 LARGEST_OUTPUT = 1024 * 1024
+BAD_OUTCOME_WAIT = 1.0  # seconds
 _NOW = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # policies answer with a moment; only its distance from now is used
 _NAIVE_UTC = orjson.OPT_NAIVE_UTC
 
@@ -78,10 +79,10 @@ def died(kind: Kind[Any] | None, job: Owned, reason: str, *, shelf_id: int) -> V
     problem = failure(reason, _DEATHS[reason])
     if policy.one_shot:
         return _verdict(
-            job, Status.BLOCKED, "job.blocked", "blocked", 0.0, problem, {"reason": "may_have_taken_effect"}
+            job, Status.BLOCKED, "job.blocked", "blocked", job.held, problem, {"reason": "may_have_taken_effect"}
         )
     decision = policy.decide(problem, job.attempt, _NOW, max_attempts=job.max_attempts, delay=job.retry_delay)
-    return _decided(job, decision, problem, 0.0, {"shelf_id": shelf_id})
+    return _decided(job, decision, problem, job.held, {"shelf_id": shelf_id})
 
 
 def broken(verdict: Verdict, text: str) -> Verdict:
@@ -99,6 +100,20 @@ def broken(verdict: Verdict, text: str) -> Verdict:
         seconds=verdict.seconds,
         extra=_dump({"error": problem}),
     )
+
+
+def bad_outcome(kind: Kind[Any], finished: Finished, text: str) -> Verdict:
+    """The handler's answer, or what it noted, cannot be understood.
+
+    Nothing of the kind's own is asked what follows: it may be the cause.
+    """
+    job = finished.job
+    problem = failure("bad_outcome", text)
+    attempts = 1 if kind.retry.one_shot else job.max_attempts or kind.retry.max_attempts
+    decision: RetryAt | GiveUp | AskHuman = AskHuman() if kind.retry.ask_human else GiveUp()
+    if job.attempt < attempts:
+        decision = RetryAt(_NOW + dt.timedelta(seconds=BAD_OUTCOME_WAIT))
+    return _decided(job, decision, problem, finished.seconds, {})
 
 
 def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
@@ -143,6 +158,8 @@ def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verd
     if isinstance(answer, Retry):
         return _failed(finished, from_exception(error), answer)
     if isinstance(answer, Wait):
+        if kind.retry.one_shot:
+            return _once_only(finished, from_exception(error))
         return _again(finished, from_exception(error), answer.seconds)
     if isinstance(answer, type):
         problem = from_exception(error, retryable=False)
@@ -154,6 +171,9 @@ def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: Base
     job, extra = finished.job, _extra(finished)
     match answer:
         case Reject(code, message):
+            if not is_code(code):
+                message = f"Reject wants a code in snake_case, not {code!r}"
+                raise ValueError(message)
             problem = failure(code, message or (str(error) if error else ""), retryable=False)
             return _verdict(job, Status.REJECTED, "job.rejected", "rejected", finished.seconds, problem, extra)
         case Block(reason):
@@ -163,18 +183,33 @@ def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: Base
         case Cancel(reason):
             extra["reason"] = bounded(reason)
             return _verdict(job, Status.CANCELLED, "job.cancelled", "cancelled", finished.seconds, None, extra)
+        case Park() if kind.retry.one_shot:
+            return _once_only(finished, from_exception(error) if error else failure("parked"))
         case Park(until):
             extra["attempt"] = job.attempt - 1
             if isinstance(until, dt.datetime):
                 extra["due_at"] = until.isoformat()
             else:
-                extra["delay"] = max(0.0, float(until))
+                extra["delay"] = _finite(until)
             return _verdict(job, Status.PARKED, "job.parked", "parked", finished.seconds, None, extra)
         case RetryIn(seconds, reason):
             problem = from_exception(error) if error else failure("retry_requested", reason)
-            return _failed(finished, problem, kind.retry, delay=max(0.0, float(seconds)))
+            return _failed(finished, problem, kind.retry, delay=_finite(seconds))
     message = f"not an answer: {answer!r}"
     raise TypeError(message)
+
+
+def _once_only(finished: Finished, problem: Failure) -> Verdict:
+    """A kind that runs at most once asks to run again: nobody can tell what took effect, so a person is asked."""
+    extra = _extra(finished) | {"reason": "may_have_taken_effect"}
+    return _verdict(finished.job, Status.BLOCKED, "job.blocked", "blocked", finished.seconds, problem, extra)
+
+
+def _finite(seconds: float) -> float:
+    if not seconds < LONGEST_WAIT:  # also refuses what is not a number
+        message = f"{seconds!r} seconds are no time to wait"
+        raise ValueError(message)
+    return max(0.0, float(seconds))
 
 
 def _failed(finished: Finished, problem: Failure, policy: Retry, *, delay: float | None = None) -> Verdict:
@@ -206,7 +241,7 @@ def _decided(
 
 
 def _again(finished: Finished, problem: Failure, seconds: float) -> Verdict:
-    extra = _extra(finished) | {"delay": float(seconds), "attempt": finished.job.attempt - 1}
+    extra = _extra(finished) | {"delay": _finite(seconds), "attempt": finished.job.attempt - 1}
     return _verdict(finished.job, Status.QUEUED, "job.retrying", "retried", finished.seconds, problem, extra)
 
 

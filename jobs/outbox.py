@@ -10,10 +10,11 @@ import orjson
 import psycopg
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
+from psycopg.pq import TransactionStatus
 
 from jobs import store
 from jobs.bell import Bell
-from jobs.errors import LostClaim
+from jobs.errors import LostClaim, TransactionBroken
 from jobs.judge import Finished, broken, judge
 from jobs.registry import Kind
 from jobs.states import Status
@@ -26,7 +27,19 @@ WITHIN_STATEMENT_TIMEOUT = "30s"
 
 T = TypeVar("T")
 
+# What the database will never take, as it is.
+_REFUSED = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
 _UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether Django's connection is gone, so that nothing is said about what ran on it."""
+    return isinstance(error, _UNREACHABLE) and (connection.connection is None or connection.connection.closed)
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether a commit of verdicts alone may succeed a moment later: the database is away, full or locked."""
+    return isinstance(error, _UNREACHABLE) and not isinstance(error, _REFUSED)
 
 
 class Outbox:
@@ -65,9 +78,9 @@ class Outbox:
         """
         with self._lock:
             try:
-                done = self._persist(lambda: self._within(verdict, within), None)
+                done = self._persist(lambda: self._within(verdict, within), None, _gone)
             except BaseException as error:
-                if isinstance(error, _UNREACHABLE):
+                if _gone(error):
                     raise
                 finished.result, finished.error = None, error
                 self.put(judge(kind, finished))
@@ -81,6 +94,8 @@ class Outbox:
             if not store.commit_many([verdict], worker=self.worker):
                 return False
             within()
+            if connection.connection.pgconn.transaction_status == TransactionStatus.INERROR:
+                raise TransactionBroken  # COMMIT would undo everything and report no error
         return True
 
     def keep(
@@ -109,8 +124,8 @@ class Outbox:
     def _commit(self, verdicts: Sequence[Verdict], on: Connection | None) -> None:
         """Commit a batch, and count what became of it."""
         try:
-            done = self._persist(lambda: store.commit_many(verdicts, worker=self.worker, on=on), on)
-        except psycopg.DataError as error:
+            done = self._persist(lambda: store.commit_many(verdicts, worker=self.worker, on=on), on, _passing)
+        except _REFUSED as error:
             self._isolate(verdicts, error, on)
             return
         for verdict in verdicts:
@@ -119,7 +134,7 @@ class Outbox:
         if refilled:
             self._bell.ring(refilled, sweep=True)
 
-    def _persist(self, commit: Callable[[], T], on: Connection | None) -> T:
+    def _persist(self, commit: Callable[[], T], on: Connection | None, again: Callable[[BaseException], bool]) -> T:
         """Commit, trying again while the database is away, until a rescuer may own the jobs."""
         began = time.monotonic()
         pause = 0.05
@@ -127,6 +142,8 @@ class Outbox:
             try:
                 return commit()
             except _UNREACHABLE as error:
+                if not again(error):
+                    raise
                 if time.monotonic() - began > LOST_AFTER or (on is not None and on.closed):
                     logger.error("outcomes lost", handler="outbox", action="drop", details=repr(error)[:300])
                     raise
@@ -134,7 +151,7 @@ class Outbox:
                 time.sleep(pause)  # the database is away; there is no named moment to wait for
                 pause = min(1.0, pause * 2)
 
-    def _isolate(self, verdicts: Sequence[Verdict], error: psycopg.DataError, on: Connection | None) -> None:
+    def _isolate(self, verdicts: Sequence[Verdict], error: psycopg.Error, on: Connection | None) -> None:
         """The database cannot take one of these outcomes: find it by halves, and fail that attempt alone."""
         if len(verdicts) > 1:
             middle = len(verdicts) // 2

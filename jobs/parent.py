@@ -9,7 +9,6 @@ import threading
 import time
 
 import psutil
-import psycopg
 import structlog
 from django.db import connection
 
@@ -34,7 +33,7 @@ def _watch() -> None:
         for slot in slots.taken():
             try:
                 _look(slot, killed)
-            except psycopg.Error as error:
+            except store.DATABASE_ERRORS as error:
                 logger.warning("rescue interrupted", handler="parent", action="rescue", details=str(error)[:200])
                 store.drop_broken_connection()
 

@@ -6,6 +6,9 @@ from typing import Self
 
 from jobs.failures import Failure
 
+LONGEST_WAIT = 100 * 365 * 86_400.0  # seconds; no date is further away
+STEEPEST = 1000.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -25,11 +28,12 @@ def exponential(seconds: float, *, factor: float = 2.0, cap: float = 3600.0) -> 
     """A backoff that grows by `factor` (at least 1) from `seconds` up to `cap`.
 
     Raises:
-        ValueError: negative seconds, a factor below 1, or a cap below the first wait.
+        ValueError: negative seconds, a factor outside of 1 to 1,000, or a cap below the first wait or beyond a century.
     """
-    if seconds < 0 or factor < 1 or cap < seconds:
+    if not (0 <= seconds <= cap <= LONGEST_WAIT and 1 <= factor <= STEEPEST):
         message = (
-            f"exponential({seconds}, factor={factor}, cap={cap}): wants seconds >= 0, factor >= 1, cap >= seconds."
+            f"exponential({seconds}, factor={factor}, cap={cap}):"
+            f" wants 0 <= seconds <= cap <= {LONGEST_WAIT:g} and 1 <= factor <= {STEEPEST:g}."
         )
         raise ValueError(message)
     return Backoff(float(seconds), float(factor), float(cap))
@@ -105,6 +109,11 @@ class Wait:
     """An error that says "not now": try again after `seconds`, at no attempt's cost."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds <= LONGEST_WAIT:
+            message = f"Wait({self.seconds}): wants 0 to {LONGEST_WAIT:g} seconds."
+            raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)

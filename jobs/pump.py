@@ -1,6 +1,7 @@
 """What a doorbell starts: claim what is due of a kind, run it, commit it, go on; linger a while when nothing is due."""
 
 import datetime as dt
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,26 @@ class Post:
     pen: slots.Pen
     paces: dict[str, Pace] = field(default_factory=dict)
     broken_off: set[UUID] = field(default_factory=set)
+    unsettled: bool = False  # a pump broke off: jobs, or its doorbell, may be left behind
+    at_work: threading.Lock = field(default_factory=threading.Lock)  # held by a pump, and while its remains are settled
+
+    def __post_init__(self) -> None:
+        self.watch.settle = self.settle
+
+    def settle(self, link: store.Connection) -> None:
+        """Take back what a pump that broke off still holds, without waiting for the next doorbell: none may come.
+
+        Called by the watch thread, between two pumps.
+        """
+        if not self.unsettled or not self.at_work.acquire(blocking=False):
+            return
+        try:
+            workers.rescue_own(self.worker, self.broken_off, on=link)
+            self.broken_off.clear()
+            doorbells.hang_up(self.worker, on=link)
+            self.unsettled = False
+        finally:
+            self.at_work.release()
 
     @property
     def worker(self) -> int:
@@ -62,14 +83,18 @@ class Post:
 def answer(post: Post, kind_name: str, doorbell: UUID | None) -> dict[str, Any]:
     """Run one pump. Returns what Flower shows: `{kind, claimed, processed, retried, failed, blocked, ...}`."""
     kind = registry.get(kind_name)
-    _answered(post, kind, doorbell)
     outbox = Outbox(post.worker, bell)
     claimed = 0
-    try:
-        claimed = _pump(post, kind, outbox)
-    finally:
-        post.watch.rest()
-        _hang_up(post)
+    with post.at_work:
+        try:
+            _answered(post, kind, doorbell)
+            claimed = _pump(post, kind, outbox)
+        except BaseException:
+            post.unsettled = True
+            raise
+        finally:
+            post.watch.rest()
+            _hang_up(post)
     counts = outbox.counts
     return {
         "kind": kind.name,
@@ -84,17 +109,18 @@ def answer(post: Post, kind_name: str, doorbell: UUID | None) -> dict[str, Any]:
 def consume(post: Post, name: str, doorbell: UUID | None) -> dict[str, Any]:
     """Run one consumer of the log until it has read all. Returns `{kind, processed}`."""
     kind = f"events.{name}"
-    doorbells.answer(doorbell, kind, consumers.QUEUE, post.worker)
     read = 0
-    try:
-        ends = time.monotonic() + BUDGET_SECONDS
-        while not slots.stopping() and time.monotonic() < ends:
-            number = consumers.run(name)
-            read += number
-            if not number:
-                break
-    finally:
-        _hang_up(post)
+    with post.at_work:
+        try:
+            doorbells.answer(doorbell, kind, consumers.QUEUE, post.worker)
+            ends = time.monotonic() + BUDGET_SECONDS
+            while not slots.stopping() and time.monotonic() < ends:
+                number = consumers.run(name)
+                read += number
+                if not number:
+                    break
+        finally:
+            _hang_up(post)
     return {"kind": kind, "processed": read}
 
 
@@ -222,5 +248,6 @@ def _hang_up(post: Post) -> None:
     try:
         store.drop_broken_connection()
         doorbells.hang_up(post.worker)
-    except psycopg.Error as error:
+    except store.DATABASE_ERRORS as error:
+        post.unsettled = True
         logger.warning("doorbell not hung up", handler="pump", action="end", details=str(error)[:200])

@@ -11,8 +11,9 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from jobs.errors import RegistrationError, UnknownKind
+from jobs.failures import is_code
 from jobs.outcomes import Block, Cancel, Outcome, Park, Reject, RetryIn
-from jobs.policy import Batch, Retry, Unique, Wait
+from jobs.policy import LONGEST_WAIT, Batch, Retry, Unique, Wait
 from jobs.run import Run
 
 P = TypeVar("P", bound=BaseModel)
@@ -183,6 +184,8 @@ def _validate(kind: Kind[Any]) -> None:
         refuse(f"it is registered twice, in {known} and in {getattr(kind.handle, '__module__', '?')}.")
     if not (inspect.isclass(kind.payload) and issubclass(kind.payload, BaseModel)):
         refuse("payload= wants a Pydantic model.")
+    for error, answer in kind.errors.items():
+        _validate_answer(kind, error, answer, refuse)
     if kind.timeout <= 0:
         refuse("timeout= wants more than 0 seconds.")
     if not -100 <= kind.priority <= 100:  # noqa: PLR2004 - the documented range
@@ -196,6 +199,18 @@ def _validate(kind: Kind[Any]) -> None:
             kind.payload.model_validate(kind.example)
         except ValueError as error:
             refuse(f"its example does not fit its payload: {error}")
+
+
+def _validate_answer(
+    kind: Kind[Any], error: type[BaseException], answer: Answer, refuse: Callable[[str], None]
+) -> None:
+    again = isinstance(answer, Wait | RetryIn | Park | Retry)
+    if again and kind.retry.one_shot:
+        refuse(f"it runs once at most, but errors= would run it again after {error.__name__}.")
+    if isinstance(answer, RetryIn) and not 0 <= answer.seconds <= LONGEST_WAIT:
+        refuse(f"errors= wants a wait of 0 to {LONGEST_WAIT:g} seconds after {error.__name__}.")
+    if isinstance(answer, Reject) and not is_code(answer.code):
+        refuse(f"errors= wants a code in snake_case for {error.__name__}, not {answer.code!r}.")
 
 
 def get(name: str) -> Kind[Any]:

@@ -46,7 +46,7 @@ class Relay:
                 while not self.stopping:
                     self.step(POLL_SECONDS)
                     self._pause = 0.1
-            except psycopg.Error as error:
+            except store.DATABASE_ERRORS as error:
                 logger.warning("database away", handler="relay", action="wait", details=str(error)[:200])
                 store.drop_broken_connection()
                 time.sleep(self._pause)  # the database is away; there is no named moment to wait for

@@ -15,15 +15,15 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from jobs import alarm, registry, slots
+from jobs import alarm, registry, slots, store
 from jobs.errors import JobsError, LostClaim
-from jobs.failures import bounded
-from jobs.judge import Finished, judge, released
+from jobs.failures import bounded, from_exception
+from jobs.judge import Finished, bad_outcome, judge, released
 from jobs.outbox import Outbox
 from jobs.outcomes import Done
 from jobs.registry import Kind
 from jobs.run import Run
-from jobs.store import Claimed
+from jobs.store import Claimed, Verdict
 
 FLUSH_SECONDS = 0.05  # a finished outcome waits at most this long for its commit
 LOG_LINES = 1000
@@ -52,6 +52,7 @@ class Shift:
         self.running: dict[UUID, tuple[Claimed, float]] = {}
         self.notes: dict[UUID, Note] = {}
         self.announced: set[UUID] = set()
+        self.django = store.django()
 
     # -- the desk of the runs (jobs/run.py: Desk)
 
@@ -94,7 +95,10 @@ class Shift:
     def log(self, run: Run[Any], message: str, values: Mapping[str, Any]) -> None:
         """Keep a line with the attempt; the oldest go first when there are too many."""
         lines = self.notes.setdefault(run.id, Note()).log
-        lines.append({"at": round(time.time(), 3), "message": bounded(message, LOG_LINE_BYTES), **values})
+        line = {"at": round(time.time(), 3), "message": bounded(message, LOG_LINE_BYTES), **values}
+        if values and len(text := orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS)) > LOG_LINE_BYTES:
+            line = {"at": line["at"], "message": bounded(text.decode(), LOG_LINE_BYTES), "cut": True}
+        lines.append(line)
         if len(lines) > LOG_LINES:
             del lines[: LOG_LINES // 10]
 
@@ -125,9 +129,9 @@ class Shift:
         finished = Finished(job, result, error, time.monotonic() - began)
         if note is not None:
             finished.log, finished.progress = note.log, note.progress
-        verdict = judge(self.kind, finished)
+        verdict = _judge(self.kind, finished)
         within = result.within if error is None and isinstance(result, Done) else None
-        if within is not None:
+        if within is not None and verdict.event == "job.processed":
             self.outbox.commit_within(verdict, within, self.kind, finished)
         else:
             self.outbox.put(verdict)
@@ -143,6 +147,13 @@ class Shift:
         for job in reversed(back):
             self.outbox.put(released(job, reason))
         return len(back)
+
+
+def _judge(kind: Kind[Any], finished: Finished) -> Verdict:
+    try:
+        return judge(kind, finished)
+    except Exception as error:  # noqa: BLE001 - an answer or a note may hold anything; it must not break its batch
+        return bad_outcome(kind, finished, from_exception(error).message)
 
 
 def run_batch(shift: Shift) -> None:
@@ -193,15 +204,25 @@ def _perform(shift: Shift, job: Claimed) -> tuple[Any, BaseException | None]:
     kind = shift.kind
     deadline = time.monotonic() + (job.timeout or kind.timeout)
     token = registry.current_project.set(job.project_id)
+    result: Any = None
+    error: BaseException | None = None
     try:
         run = resolve(shift, job)
         shift.pen.started(job.id, job.claim_no, deadline)
         alarm.start(deadline)
         result = kind.handle(run)
         alarm.end()
-    except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt and TimedOut are failed attempts too
+    except BaseException as raised:  # noqa: BLE001 - SystemExit, KeyboardInterrupt and TimedOut are failed attempts too
         alarm.end()
-        return None, error
+        error = raised
     finally:
         registry.current_project.reset(token)
-    return result, None
+    if store.left_open(shift.django) and error is None:
+        error = TransactionLeftOpen()
+    return None if error else result, error
+
+
+class TransactionLeftOpen(JobsError):
+    """The handler returned inside a transaction, which was undone."""
+
+    code = "transaction_left_open"

@@ -13,7 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
 
 from jobplatform.api.database import Statement
 from jobs.states import ENDED, TRANSITIONS, Status, sources
@@ -21,9 +23,13 @@ from jobs.states import ENDED, TRANSITIONS, Status, sources
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
 
 _SUBMIT_ONE = Statement("jobs_submit_one", _SQL["submit_one"])
+_IDLE = TransactionStatus.IDLE
 _TIMES = "select created_at, due_at from jobs_job where id = %s and project_id = %s"
 
 Connection = psycopg.Connection[Any]
+
+DATABASE_ERRORS = (psycopg.Error, DatabaseError, InterfaceError)
+"""Errors of psycopg itself, and as Django wraps them where its own methods (connecting, too) raise them."""
 
 
 @dataclass(slots=True)
@@ -96,12 +102,33 @@ class Owned:
     stage: str
     shelf_id: int
     priority: int
+    held: float  # seconds since its claim
 
 
 def drop_broken_connection() -> None:
     """Close Django's connection if the server has gone, so that the next statement opens a new one."""
     if connection.connection is not None and connection.connection.closed and not connection.in_atomic_block:
         connection.close()
+
+
+def django() -> BaseDatabaseWrapper:
+    """Django's wrapper of this thread's connection, for many questions: its proxy costs more than the answers."""
+    return connections["default"]
+
+
+def left_open(wrapper: BaseDatabaseWrapper) -> bool:
+    """Undo what a handler has left open, so that the next statement commits by itself. True when there was something.
+
+    Closing is the only way that undoes all of it: open transactions, blocks without an end, autocommit switched off.
+    """
+    raw = wrapper.connection
+    if not wrapper.in_atomic_block and (
+        raw is None or (raw.pgconn.transaction_status == _IDLE and raw.autocommit) or raw.closed
+    ):
+        return False
+    wrapper.in_atomic_block = False  # or closing would wait for the end of a block that has none
+    wrapper.close()
+    return True
 
 
 def connection_of_django() -> Connection:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -12,10 +13,12 @@ from django.conf import settings
 from django.db import connections
 
 from events import consumers, log
-from jobs import alarm, parent, pump, registry, slots
+from jobs import alarm, parent, pump, registry, slots, store
 from jobs.watch import Watch
 
 logger = structlog.get_logger(__name__)
+
+RESTART_SECONDS = 0.5
 
 _post: pump.Post | None = None
 _queues: list[str] = []
@@ -90,6 +93,16 @@ def _parent_stops(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _child_starts(**_: Any) -> None:
+    try:
+        _begin()
+    except store.DATABASE_ERRORS as error:
+        # Without its post the process would take doorbells and do nothing. Celery starts another in its place.
+        logger.warning("no database", handler="worker", action="start", details=str(error)[:200])
+        time.sleep(RESTART_SECONDS)  # the database is away; there is no named moment to wait for
+        os._exit(os.EX_UNAVAILABLE)
+
+
+def _begin() -> None:
     global _post  # noqa: PLW0603 - one post per process
     connections.close_all()  # nothing that the parent opened may be shared
     log.adopt_cluster()

@@ -5,6 +5,7 @@ It has a connection of its own, because Django's belongs to the handler's thread
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -32,6 +33,7 @@ class Watch:
         self._link: Connection = connect("watch")
         self.worker = workers.announce(*self._identity, on=self._link)
         self.shift: Shift | None = None
+        self.settle: Callable[[Connection], None] = lambda _link: None
         self._active = threading.Event()
         self._beaten = time.monotonic()
         self._asked = 0.0
@@ -86,6 +88,7 @@ class Watch:
             self._beaten = now
             if not workers.beat(self.worker, on=self._link):
                 logger.warning("declared dead", handler="watch", action="beat", details=f"worker {self.worker}")
+        self.settle(self._link)
         shift = self.shift
         if shift is None:
             return

@@ -32,13 +32,17 @@ def announce(name: str, queues: Sequence[str], kinds: Sequence[str], *, on: Conn
 
 
 def beat(worker: int, *, on: Connection) -> bool:
-    """Say that a worker lives. False when it was declared dead meanwhile: it must not go on under this id."""
-    return (
-        on.execute(
-            "update jobs_worker set heartbeat_at = clock_timestamp() where id = %s and stopped_at is null", (worker,)
-        ).rowcount
-        == 1
-    )
+    """Say that a worker lives. False when it had been declared dead meanwhile; it counts as living again.
+
+    What it held then was given back, and the fence drops what it still answers to that. What it claims from now on
+    must be seen again if it dies, so the row must not stay signed off.
+    """
+    row = on.execute(
+        "update jobs_worker w set heartbeat_at = clock_timestamp(), stopped_at = null"
+        " from jobs_worker old where w.id = %s and old.id = w.id returning old.stopped_at is null",
+        (worker,),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def leave(worker: int, *, on: Connection) -> None:
@@ -48,10 +52,15 @@ def leave(worker: int, *, on: Connection) -> None:
 
 
 def stale(*, on: Connection) -> list[int]:
-    """Workers that are dead by their heartbeat."""
+    """Workers that are dead by their heartbeat.
+
+    While the database was away nobody's heart could be heard. So nobody is dead to a connection that is younger than
+    a heart may be silent: who lives has beaten by then.
+    """
     rows = on.execute(
-        "select id from jobs_worker where stopped_at is null"
-        " and heartbeat_at < clock_timestamp() - %s * interval '1 second' order by id",
+        "select w.id from jobs_worker w, (select clock_timestamp() - %s * interval '1 second' as at) silent"
+        " where w.stopped_at is null and w.heartbeat_at < silent.at"
+        " and (select backend_start < silent.at from pg_stat_activity where pid = pg_backend_pid()) order by w.id",
         (STALE_SECONDS,),
     ).fetchall()
     return [row[0] for row in rows]
@@ -131,9 +140,9 @@ def _shelf(job: Owned, cap: int) -> int:
     return shelves.ids([key])[key]
 
 
-def rescue_own(worker: int, started: set[UUID]) -> int:
+def rescue_own(worker: int, started: set[UUID], *, on: Connection | None = None) -> int:
     """Take back what this process still holds from a pump that broke off; what had started is charged."""
-    jobs = store.owned(worker)
+    jobs = store.owned(worker, on=on)
     if not jobs:
         return 0
     verdicts = [
@@ -142,6 +151,6 @@ def rescue_own(worker: int, started: set[UUID]) -> int:
         else released(job, "broken_off")
         for job in jobs
     ]
-    done = store.commit_many(verdicts, worker=worker)
+    done = store.commit_many(verdicts, worker=worker, on=on)
     bell.ring({shelf for _, shelf in done.values()}, sweep=True)
     return len(done)

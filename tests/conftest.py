@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from jobplatform.embedded import Embedded, EmbeddedError
+from tests.databases import Cluster, django_on
 
-SESSION_VARIABLES = ("DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY", "VIRTUAL_CLOCK")
+SESSION_VARIABLES = (
+    "DATABASE_URL", "MIGRATION_DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY",
+    "VIRTUAL_CLOCK",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +43,21 @@ def scratch_servers(data_dir: Path) -> Iterator[Embedded]:
     """Servers of this test alone, as durable as in production: it may stop, kill or starve them."""
     with Embedded(data_dir) as embedded:
         yield embedded
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The session's own PostgreSQL, with a migrated template."""
+    cluster = Cluster(os.environ["DATABASE_URL"])
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def committed(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A database of this test's own, without a transaction around it: other connections see what it commits."""
+    with django_db_blocker.unblock():
+        url = cluster.make()  # the first call migrates the template
+        with django_on(url):
+            yield
+        cluster.drop(url)

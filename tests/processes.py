@@ -32,6 +32,7 @@ import redis
 from psycopg.rows import dict_row
 
 from jobplatform import processes
+from jobplatform.children import procfile
 from jobplatform.embedded import Embedded
 from jobs import registry, services
 from jobs.registry import Kind
@@ -218,8 +219,13 @@ class Platform:
         """A relay: one that runs, or a new one."""
         return next(iter(self._alive("relay")), None) or self.relay()
 
+    def web(self, port: int) -> Program:
+        """Start a web server as it ships. Returns before it answers."""
+        program, *options = procfile({"PORT": str(port), "LIVE_PORT": "", "FLOWER_PORT": ""})["web"]
+        return self._start("http", ["-m", Path(program).name, *options], None, None)
+
     def _alive(self, prefix: str) -> list[Program]:
-        return [program for program in self.programs if program.name.startswith(prefix) and program.alive]
+        return [p for p in self.programs if p.name.rstrip("0123456789") == prefix and p.alive]
 
     def driver(self, *, env: Mapping[str, str] | None = None) -> "Driver":
         """Start a worker process without Celery, to be driven call by call (tests/driver.py)."""
@@ -309,7 +315,7 @@ class Platform:
 
     def story(self) -> str:
         """The end of every process's log, for a test that failed."""
-        parts = [f"--- {p.name} (pid {p.pid}, exit {p.process.poll()})\n{p.log[-4000:]}" for p in self.programs]
+        parts = [f"--- {p.name} (pid {p.pid}, exit {p.process.poll()})\n{p.log[-9000:]}" for p in self.programs]
         with contextlib.suppress(psycopg.Error):
             parts.append(f"--- doorbells\n{self.rows('select * from jobs_doorbell')}")
             parts.append(f"--- workers\n{self.rows('select * from jobs_worker')}")

@@ -19,7 +19,7 @@ for 72 hours, written in the transaction that created the rows, so either both e
 | another body | 422 `idempotency_key_reused` |
 | after a refusal (4xx) or a failure (5xx) | as if it were new: nothing was kept |
 
-Table `api_idempotency` (`TABLE` below) belongs to the ground but needs a migration: that of the `jobs` app.
+Table `api_idempotency` belongs to the ground; its model and migrations are those of the `jobs` app.
 """
 
 import hashlib
@@ -44,25 +44,6 @@ from jobplatform.api.renderers import dumps
 from jobplatform.api.views import ApiRequest
 
 KEPT_HOURS = 72
-
-TABLE = """
-create table api_idempotency (
-    project_id  uuid        not null,
-    route       text        not null,
-    key         text        not null,
-    body_sha256 bytea       not null check (octet_length(body_sha256) = 32),
-    status      smallint    not null check (status between 200 and 399),
-    location    text,
-    body        bytea       not null,
-    sealed      boolean     not null default false,
-    created_at  timestamptz not null default now(),
-    expires_at  timestamptz not null,
-    primary key (project_id, route, key)
-);
-create index api_idempotency_expiry on api_idempotency (expires_at);
-comment on table api_idempotency is 'First answers to creating requests with an Idempotency-Key, to give again.';
-"""
-DROP_TABLE = "drop table api_idempotency;"
 
 # One round trip: the kept answer if there is one, else the lock, without waiting for it. The lock is taken only where
 # no answer was seen, so replays do not get into one another's way. Its holder may have committed between this

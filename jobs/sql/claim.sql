@@ -4,16 +4,39 @@
 with clock as materialized (
     select platform_now() as now
 ),
-candidate as materialized (
-    select s.id, s.project_id, least(s.low_due_at, clock.now - interval '1 second') as low, s.priority,
-           case when s.cap > 0 then least(s.cap, %(batch)s) else %(batch)s end as most,
-           case when s.cap > 0 then 1 else count(*) over (partition by s.priority) end as peers
+marked as materialized (
+    select s.id, s.project_id, s.priority, s.cap, least(s.low_due_at, clock.now - interval '1 second') as low,
+           count(*) over () as number
     from jobs_shelf s, clock
     where s.kind = %(kind)s
       and (s.cap > 0) = %(capped)s
       and not s.paused
       and (s.low_due_at <= clock.now or s.id = any(%(hint)s::int[]))
     order by s.priority desc, random()
+    limit 256
+),
+-- A mark may be low on an empty shelf. Where there are several, only those that hold something count: the highest
+-- priority among them goes first, and its shelves share the batch.
+filled as materialized (
+    select m.*
+    from marked m
+    where m.number = 1
+       or (select j.gate
+           from jobs_job j
+           where j.shelf_id = m.id
+             and j.project_id = m.project_id
+             and j.status = 'queued'
+             and j.gate = 0
+             and j.due_at >= m.low
+             and j.due_at <= (select now from clock)
+           order by j.shelf_id, j.due_at, j.id
+           limit 1) is not null
+),
+candidate as materialized (
+    select id, project_id, low,
+           case when cap > 0 then least(cap, %(batch)s) else ceil(%(batch)s::float8 / count(*) over ()) end as most
+    from filled
+    where priority = (select max(priority) from filled)
     limit case when %(capped)s then 1 else 256 end
 ),
 picked as materialized (
@@ -29,7 +52,7 @@ picked as materialized (
           and j.due_at >= c.low
           and j.due_at <= (select now from clock)
         order by j.shelf_id, j.due_at, j.id
-        limit ceil(c.most::float8 / c.peers)::bigint
+        limit c.most::bigint
         for update skip locked
     ) due
     limit %(batch)s

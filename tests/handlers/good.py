@@ -114,6 +114,8 @@ def steps(job: Run[Number]) -> Done:
 async def async_steps(job: Run[Number]) -> Done:
     """The same, async."""
     first = await job.step("first", lambda: _noted_later(job, "first"))
+    job.progress(1, 2, "half of it")
+    job.log("first step", result=first)
     if job.attempt == 1:
         message = "between the steps"
         raise RuntimeError(message)

@@ -40,9 +40,7 @@ class Site:
         self.platform = platform
         self.storage = storage
         self.port = _free_port()
-        command = ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "2", "--blocking-threads", "4", "jobplatform.wsgi:application"]
-        self.server = platform._start("http", command, None, None)
+        self.server = platform.web(self.port)
         provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
         assert provision.process.wait(60) == 0, provision.log
         made = json.loads(provision.log.strip().splitlines()[-1])
@@ -102,14 +100,6 @@ def body_of(message_id: UUID | str | None = None, company_id: UUID | str | None 
     }
     body = {"metadata": metadata, "data": data or {"order_id": "A-1", "order_time": "2026-11-22T05:59:58Z"}}
     return json.dumps(body, indent=2).encode()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The session's own PostgreSQL, with a migrated template."""
-    cluster = Cluster(os.environ["DATABASE_URL"])
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture(scope="module")

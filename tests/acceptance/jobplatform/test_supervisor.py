@@ -166,6 +166,22 @@ def test_the_environment_reaches_the_workers(running: Up) -> None:
         assert environment["JOBPLATFORM_PROFILE"] == "development"
 
 
+def test_the_processes_work_as_the_app_and_do_not_know_the_owner(running: Up) -> None:
+    with psycopg.connect(running.info.database_url) as connection:
+        found = connection.execute(
+            "select split_part(application_name, ':', 1), usename from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+        ).fetchall()
+        owner = connection.info.password
+
+    assert {user for _, user in found} == {"jobplatform_app"}
+    assert {name for name, _ in found} >= {"relay", "worker", "events"}
+    for name in running.info.pids.keys() - {"postgres", "redis"}:
+        environment = psutil.Process(running.info.pids[name]).environ()
+        assert "MIGRATION_DATABASE_URL" not in environment
+        assert not [key for key, text in environment.items() if owner in text]
+
+
 def test_a_second_start_in_the_same_directory_is_refused_in_one_sentence(
     running: Up, clean_environment: dict[str, str]
 ) -> None:
@@ -270,6 +286,22 @@ def test_given_servers_replace_the_embedded_ones(
         assert {"postgres", "redis"}.isdisjoint(stack.pids)
 
     assert set(scratch_servers.pids) == {"postgres", "redis"}
+
+
+@pytest.mark.long
+def test_a_data_directory_from_before_there_were_roles_starts_as_any_other(
+    data_dir: Path, clean_environment: dict[str, str]
+) -> None:
+    with Embedded(data_dir) as embedded:
+        env = clean_environment | {"DATABASE_URL": embedded.database_url, "JOBPLATFORM_PROFILE": "development"}
+        for name in ("migrate", "provision_demo"):
+            subprocess.run([sys.executable, "manage.py", name], cwd=ROOT, env=env, check=True, capture_output=True)
+    state = json.loads((data_dir / "embedded.json").read_text())
+    del state["app_password"]
+    (data_dir / "embedded.json").write_text(json.dumps(state))
+
+    with Stack(data_dir, quiet=True, environ=clean_environment) as stack:
+        assert answers(f"{stack.info.base_url}/healthz")
 
 
 def test_a_platform_that_cannot_start_says_why_and_leaves_nothing(

@@ -15,11 +15,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 JOBS = 2
 
 
-@pytest.fixture(scope="module")
 def _is_statement(name: str, application: str, unit: str) -> bool:
     return (application, unit) == ("driver", name)
 
 
+@pytest.fixture(scope="module")
 def wire(platform: Platform) -> Iterator[Wire]:
     with Wire(platform.database_url, platform.directory) as wire:
         yield wire

@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 from events import log
 from jobs import Done, Retry, Run, Unique, extensions, handler, registry, shelves
 from jobs.models import Job
-from tests.integration.projects.conftest import Call, Tenant, call, committed, ours, theirs
+from tests.integration.projects.conftest import Call, Tenant, call, ours, theirs
 
-__all__ = ["call", "committed", "ours", "theirs"]
+__all__ = ["call", "ours", "theirs"]
 
 JOBS = "/api/v1/jobs"
 Make = Callable[..., UUID]

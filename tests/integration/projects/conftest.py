@@ -9,9 +9,6 @@ from django.test import Client
 
 from projects import scopes, services
 from projects.models import Project
-from tests.integration.jobplatform.api.conftest import committed, ensure_table
-
-__all__ = ["committed"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ def make_tenant(name: str) -> Tenant:
 
 @pytest.fixture
 def ours(db: None) -> Tenant:
-    ensure_table()
     return make_tenant("Ours")
 
 

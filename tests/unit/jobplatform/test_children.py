@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from jobplatform import children
+from jobplatform.api import connections
 from jobplatform.children import Log, procfile
+from jobs import waiting
 
 PORTS = {"PORT": "8000", "LIVE_PORT": "8001", "FLOWER_PORT": "5555"}
 
@@ -19,6 +21,14 @@ def test_programs_are_those_of_this_environment() -> None:
     assert commands["relay"] == [sys.executable, "manage.py", "relay"]
     assert commands["web"][0] == str(Path(sys.executable).with_name("granian"))
     assert commands["web"][commands["web"].index("--port") + 1] == "8000"
+
+
+def test_the_web_process_has_a_thread_for_each_that_may_wait_and_some_for_the_others() -> None:
+    web = procfile(PORTS)["web"]
+
+    threads = int(web[web.index("--blocking-threads") + 1])
+
+    assert threads >= waiting.MOST + 2 * connections.MOST
 
 
 def test_a_name_without_a_value_is_an_error() -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from jobs import Block, Cancel, Done, Park, Reject, Retry, RetryIn, Run, Wait, exponential
 from jobs.errors import TimedOut
-from jobs.judge import Finished, broken, died, judge, released
+from jobs.judge import Finished, bad_outcome, broken, died, judge, released
 from jobs.policy import Batch
 from jobs.registry import Kind
 from jobs.states import TRANSITIONS, Status
@@ -171,7 +171,7 @@ def test_a_released_job_gets_its_attempt_back() -> None:
 
 
 def owned(attempt: int = 1) -> Owned:
-    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0)
+    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0, 2.5)
 
 
 def test_a_dead_process_is_a_failed_attempt() -> None:
@@ -218,3 +218,32 @@ def test_every_verdict_is_a_transition_of_the_table(verdict: Verdict) -> None:
 
 def test_a_run_has_no_database_behind_it() -> None:
     assert not any("django" in str(value.type) for value in Run.__dataclass_fields__.values())
+
+
+# ------------------------------------------------------------------------------------------------ nonsense
+def test_an_outcome_that_cannot_be_understood_asks_the_kind_nothing() -> None:
+    strange = kind(retry=Retry(max_attempts=2), errors={Exception: RetryIn(1e300)})
+
+    first = bad_outcome(strange, Finished(claimed(), None, None, 0.1), "nonsense")
+    last = bad_outcome(strange, Finished(claimed(attempt=2), None, None, 0.1), "nonsense")
+
+    assert (first.status, last.status) == (Status.QUEUED, Status.FAILED)
+    assert orjson.loads(last.extra or "")["error"]["code"] == "bad_outcome"
+
+
+@pytest.mark.parametrize("answer", [Park(60.0), Wait(1)])
+def test_a_kind_that_runs_once_is_not_run_again(answer: Any) -> None:
+    once = kind(retry=Retry.never(), errors={Down: Wait(1)})
+    finished = (
+        Finished(claimed(), None, Down(), 0.1) if isinstance(answer, Wait) else Finished(claimed(), answer, None, 0.1)
+    )
+
+    verdict = judge(once, finished)
+
+    assert (verdict.status, orjson.loads(verdict.data)["reason"]) == (Status.BLOCKED, "may_have_taken_effect")
+
+
+@pytest.mark.parametrize("answer", [RetryIn(float("inf")), RetryIn(float("nan")), Park(1e300), Reject("Not Snake")])
+def test_an_answer_without_sense_is_not_guessed_at(answer: Any) -> None:
+    with pytest.raises(ValueError, match=r"no time to wait|snake_case"):
+        judge(kind(), Finished(claimed(), answer, None, 0.1))

@@ -4,7 +4,7 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel
 
-from jobs import Batch, Done, Retry, Run, Unique, handler, registry
+from jobs import Batch, Done, Park, Reject, Retry, RetryIn, Run, Unique, Wait, handler, registry
 from jobs.errors import RegistrationError, UnknownKind
 from jobs.testing import TestDesk, run_once
 
@@ -107,3 +107,18 @@ def test_enqueue_wants_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(RegistrationError, match=r"django\.setup"):
         kind.enqueue(to="Ada")
+
+
+# ------------------------------------------------------------------------------------------------ answers
+@pytest.mark.parametrize("answer", [Wait(1), RetryIn(1), Park(1.0), Retry(max_attempts=3)])
+def test_a_kind_that_runs_once_may_not_be_run_again_by_an_error(answer: Any) -> None:
+    with pytest.raises(RegistrationError, match="runs once at most"):
+        handler("once.again", payload=Letter, retry=Retry.never(), errors={ValueError: answer})(lambda _job: Done())
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(RetryIn(1e300), "a wait of"), (RetryIn(-1), "a wait of"), (Reject("Not Snake"), "snake_case")]
+)
+def test_an_answer_to_an_error_makes_sense_or_is_refused_at_once(answer: Any, says: str) -> None:
+    with pytest.raises(RegistrationError, match=says):
+        handler("strange.answer", payload=Letter, errors={ValueError: answer})(lambda _job: Done())

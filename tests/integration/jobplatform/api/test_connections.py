@@ -1,7 +1,6 @@
 """Places: a few connections for many threads, given back while a request waits."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -11,6 +10,8 @@ from django.db import OperationalError, connection, transaction
 from jobplatform.api import connections
 from jobplatform.api.connections import Places, away
 from jobplatform.processes import wait_until
+
+pytestmark = pytest.mark.usefixtures("committed")
 
 ENVIRON = {"PATH_INFO": "/api/v1/jobs"}
 
@@ -33,15 +34,6 @@ def threads(number: int, what: Any) -> list[Any]:
         thread.start()
         thread.join()
     return found
-
-
-@pytest.fixture(autouse=True)
-def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The database without a transaction around the test."""
-    with django_db_blocker.unblock():
-        connection.close()
-        yield
-        connection.close()
 
 
 def closing(places: Places) -> None:
@@ -173,17 +165,41 @@ def test_health_needs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(Places(lambda _environ, _start: [b"alive"], most=0), "/healthz") == b"alive"
 
 
-def test_a_dead_connection_is_not_handed_on() -> None:
+def test_a_connection_that_died_in_its_place_is_opened_anew() -> None:
     places = Places(lambda _environ, _start: [str(backend()).encode()], most=1)
     pid = int(call(places))
-    with psycopg.connect(**_params(), autocommit=True) as other:
-        other.execute("select pg_terminate_backend(%s)", (pid,))
-        assert wait_until(lambda: _gone(other, pid), seconds=20)
-
-    with pytest.raises(OperationalError):
-        call(places)
+    _end(pid)
 
     assert int(call(places)) != pid
+    closing(places)
+
+
+def test_a_connection_that_died_while_a_request_waited_is_opened_anew() -> None:
+    def work(_environ: Any, _start: Any) -> list[bytes]:
+        pid = backend()
+        with away():
+            _end(pid)
+        assert backend() != pid
+        return [b"done"]
+
+    places = Places(work, most=1)
+
+    assert call(places) == b"done"
+    closing(places)
+
+
+def test_a_connection_that_dies_in_use_is_not_handed_on() -> None:
+    def work(environ: Any, _start: Any) -> list[bytes]:
+        pid = backend()
+        if environ["PATH_INFO"] == "/dies":
+            _end(pid)
+        return [str(backend()).encode()]
+
+    places = Places(work, most=1)
+    with pytest.raises(OperationalError):
+        call(places, "/dies")
+
+    assert int(call(places))
     closing(places)
 
 
@@ -204,6 +220,13 @@ def test_an_open_transaction_is_not_handed_on() -> None:
 def _params() -> dict[str, Any]:
     params = connection.get_connection_params()
     return {name: value for name, value in params.items() if name not in {"cursor_factory", "context"}}
+
+
+def _end(pid: int) -> None:
+    """End a connection from the server's side, as a restart or a crash does."""
+    with psycopg.connect(**_params(), autocommit=True) as other:
+        other.execute("select pg_terminate_backend(%s)", (pid,))
+        assert wait_until(lambda: _gone(other, pid), seconds=20)
 
 
 def _gone(other: psycopg.Connection[Any], pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -20,7 +21,7 @@ from tests.integration.jobplatform.api.routes import REACHED
 
 pytestmark = pytest.mark.urls("tests.integration.jobplatform.api.routes")
 
-single = pytest.mark.usefixtures("kept_answers")
+single = pytest.mark.django_db
 
 
 def create(client: Client, key: str | None = "k1", name: str = "a", **more: str) -> Any:
@@ -30,6 +31,12 @@ def create(client: Client, key: str | None = "k1", name: str = "a", **more: str)
     return client.post(
         "/api/v1/create", {"name": name}, content_type="application/json", headers=headers, query_params=query
     )
+
+
+@pytest.fixture(autouse=True)
+def none_reached() -> Iterator[None]:
+    yield
+    REACHED.clear()
 
 
 def kept() -> int:

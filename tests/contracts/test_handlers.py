@@ -1,0 +1,102 @@
+"""Every kind keeps the contract of at-least-once: however often it is delivered, what is there afterwards is the same.
+
+Parametrised by the registry: a new kind is tested with its example as soon as it is registered.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from pydantic import BaseModel
+from pytest_django import DjangoDbBlocker
+
+from jobs import Done, Run, handler, registry
+from jobs.registry import Kind
+from tests.contracts.deliveries import ARRANGED, DISTURBED, arrange, once, what_is_there
+from tests.databases import Cluster, django_on
+
+pytestmark = pytest.mark.timeout(120)
+
+KINDS = [kind for kind in registry.kinds() if not kind.name.startswith("test.")]
+
+Deliver = Callable[[Kind[Any]], None]
+
+
+class Nothing(BaseModel):
+    """Nothing to say."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, Any]:
+    """What is there after one delivery, by kind."""
+    return {}
+
+
+def delivered(kind: Kind[Any], deliver: Deliver, cluster: Cluster, storage: Path, settings: Any) -> dict[str, Any]:
+    """What is there after a job of this kind was delivered like this, to a database and a storage of its own."""
+    storage.mkdir()
+    settings.STORAGE_URL = f"file://{storage}"
+    url = cluster.make()
+    try:
+        with django_on(url):
+            job = arrange(kind)
+            deliver(kind)
+            return what_is_there(job, storage)
+    finally:
+        cluster.drop(url)
+
+
+def test_there_are_kinds() -> None:
+    assert KINDS
+    assert set(ARRANGED) <= {kind.name for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_kind_has_an_example_and_says_what_it_does(kind: Kind[Any]) -> None:
+    assert kind.example is not None
+    kind.payload.model_validate(kind.example)
+    assert kind.title != kind.name
+
+
+@pytest.mark.parametrize("deliver", DISTURBED, ids=lambda deliver: deliver.__name__)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_disturbed_delivery_leaves_what_one_delivery_leaves(  # noqa: PLR0917 - fixtures
+    kind: Kind[Any],
+    deliver: Deliver,
+    cluster: Cluster,
+    tmp_path: Path,
+    settings: Any,
+    undisturbed: dict[str, Any],
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    with django_db_blocker.unblock():
+        if kind.name not in undisturbed:
+            undisturbed[kind.name] = delivered(kind, once, cluster, tmp_path / "once", settings)
+        found = delivered(kind, deliver, cluster, tmp_path / "disturbed", settings)
+
+    assert found["job"][0][0] == "processed"
+    assert found == undisturbed[kind.name]
+
+
+def test_a_handler_that_writes_outside_its_commit_is_found(
+    cluster: Cluster, tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker
+) -> None:
+    before = dict(registry._kinds)
+
+    @handler("test.leaky", payload=Nothing, example={}, public=False)
+    def leaky(job: Run[Nothing]) -> Done:
+        """Writes what its commit should write."""
+        with connection.cursor() as cursor:
+            cursor.execute("insert into effect (job_id, attempt, what) values (%s, 1, 'leak')", [job.id])
+        return Done()
+
+    try:
+        with django_db_blocker.unblock():
+            right = delivered(leaky, once, cluster, tmp_path / "once", settings)
+            for deliver in DISTURBED:
+                assert delivered(leaky, deliver, cluster, tmp_path / deliver.__name__, settings) != right
+    finally:
+        registry._kinds.clear()
+        registry._kinds.update(before)
