@@ -63,6 +63,17 @@ def cursor() -> psycopg.Cursor[Any]:
     return psycopg.Cursor(connection.connection)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedWriter:
+    """A session that was ended because its transaction held back the log for `seconds`."""
+
+    pid: int
+    role: str
+    database: str
+    application: str
+    seconds: float
+
+
 def append(events: Sequence[NewEvent]) -> None:
     """Append events in the caller's transaction.
 
@@ -109,6 +120,17 @@ def adopt_cluster() -> bool:
         cur.execute("select pg_advisory_xact_lock(hashtext('events.era'))")
         cur.execute(_SQL["adopt"])
         return cur.rowcount > 0
+
+
+def end_writers(older_than: float) -> list[EndedWriter]:
+    """End the transactions of this server that have written something and stay open for more than so many seconds.
+
+    Each holds back every reader of the log, whatever it wrote and to which database. A superuser's are left alone, and
+    all are where the role may not signal others (`manage.py setup_roles` lets it).
+    """
+    with cursor() as cur:
+        cur.execute(_SQL["end_writers"], {"seconds": older_than})
+        return [EndedWriter(*row) for row in cur.fetchall()]
 
 
 def ensure_partitions(until: dt.date | None = None) -> int:

@@ -13,8 +13,6 @@ from ingestion.services import DeadLetter
 
 logger = structlog.get_logger(__name__)
 
-THRESHOLD = 10
-WINDOW_SECONDS = 300
 DEAD = frozenset({"job.failed", "job.rejected"})
 
 
@@ -32,8 +30,8 @@ def watch_dead_letters(batch: Sequence[LoggedEvent]) -> None:
     ]
     if not dead:
         return
-    window = dt.timedelta(seconds=getattr(settings, "DEADLETTER_WINDOW", WINDOW_SECONDS))
-    threshold = getattr(settings, "DEADLETTER_THRESHOLD", THRESHOLD)
+    window = dt.timedelta(seconds=settings.DEADLETTER_WINDOW)
+    threshold = settings.DEADLETTER_THRESHOLD
     for alarm in services.count_dead_letters(dead, threshold=threshold, window=window, again=window):
         details = f"{alarm.count} dead letters of {alarm.kind} in project {alarm.project_id}"
         logger.error("too many dead letters", handler="dead_letter_alarm", action="alarm", details=details)

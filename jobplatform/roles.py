@@ -188,9 +188,10 @@ def _make_roles(roles: Roles) -> int:
             )
             raise RolesRefused(message) from error
     done += _let_in(roles.app)
-    # With it the metrics see how old the owner's transactions are, too.
-    if not _rows("select pg_has_role(%s, 'pg_monitor', 'usage')", roles.app)[0][0]:
-        done += _try(sql.SQL("grant pg_monitor to {}").format(sql.Identifier(roles.app)))
+    # With these it sees the transactions of others too, and ends those that hold back the log.
+    for right in ("pg_monitor", "pg_signal_backend"):
+        if not _rows("select pg_has_role(%s, %s, 'usage')", roles.app, right)[0][0]:
+            done += _try(sql.SQL("grant {} to {}").format(sql.Identifier(right), sql.Identifier(roles.app)))
     return done
 
 

@@ -25,6 +25,14 @@ def _names(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in _text(name, default).split(",") if part.strip()]
 
 
+def _number(name: str, default: int) -> int:
+    value = _text(name, str(default))
+    if not value.isascii() or not value.isdigit():
+        message = f"{name} must be a number, not {value!r}."
+        raise ImproperlyConfigured(message)
+    return int(value)
+
+
 def _flag(name: str, *, default: bool = False) -> bool:
     value = _text(name, "1" if default else "0").lower()
     if value not in {"0", "1", "true", "false", "yes", "no"}:
@@ -46,6 +54,9 @@ MIGRATION_DATABASE_URL = _text("MIGRATION_DATABASE_URL") or DATABASE_URL  # the 
 DATABASE_ROLES = _text("DATABASE_ROLES", "jobplatform")  # begins the names of the roles that `setup_roles` makes
 BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
+LOG_HELD_SECONDS = _number("LOG_HELD_SECONDS", 1800)  # a writing transaction open for longer is ended; 0: never
+DEADLETTER_THRESHOLD = _number("DEADLETTER_THRESHOLD", 10)  # dead letters of one kind that raise an alarm ...
+DEADLETTER_WINDOW = _number("DEADLETTER_WINDOW", 300)  # ... within so many seconds
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
 WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself in the admin
 ADMIN_USER = _text("ADMIN_USER")  # the first user of the admin, made by `manage.py provision_demo`

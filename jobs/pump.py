@@ -26,6 +26,7 @@ LOOK_SECONDS = 0.25  # how often a lingering pump looks whether its slot is stil
 WORK_SECONDS = 0.075  # a batch is sized for so much work
 FIRST_BATCH = 16  # before anything was measured
 CROWD_SECONDS = 0.05  # how often a pump looks whether another kind waits for its slot
+PLANS_SECONDS = 10.0
 CAPPED_EVERY = 16  # claims; shelves with a cap are rare and get their turn between the others
 
 
@@ -53,6 +54,7 @@ class Post:
     pen: slots.Pen
     paces: dict[str, Pace] = field(default_factory=dict)
     broken_off: set[UUID] = field(default_factory=set)
+    planned_at: float = float("-inf")
     unsettled: bool = False  # a pump broke off: jobs, or its doorbell, may be left behind
     at_work: threading.Lock = field(default_factory=threading.Lock)  # held by a pump, and while its remains are settled
 
@@ -130,10 +132,11 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
     ends = time.monotonic() + BUDGET_SECONDS
     pace = post.paces.setdefault(kind.name, Pace())
     looked = time.monotonic()
+    thorough = True  # look at both sorts of shelves before lingering; behind that, at a hint, the usual sort is enough
     while not slots.stopping():
         capped = round_ % CAPPED_EVERY == CAPPED_EVERY - 1
         taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
-        if not taken:
+        if not taken and (capped or thorough):
             taken = _work(post, kind, outbox, pace, capped=not capped, hint=hint)
         claimed += taken
         round_ += 1
@@ -151,6 +154,7 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
         if heard is None:
             break
         hint = heard
+        thorough = not hint  # nobody told which shelf
     return claimed
 
 
@@ -240,8 +244,15 @@ def _answered(post: Post, kind: Kind[Any], doorbell: UUID | None) -> None:
     workers.rescue_own(post.worker, post.broken_off)
     post.broken_off.clear()
     doorbells.answer(doorbell, kind.name, kind.queue, post.worker)
-    # A plan made while the tables were empty would stay as they fill; a pump lives for seconds, and so do its plans.
-    psycopg.Cursor(store.connection_of_django()).execute("discard plans")
+    _plan_anew(post)
+
+
+def _plan_anew(post: Post) -> None:
+    """Forget the plans now and then: one that was made while the tables were empty would stay as they fill."""
+    now = time.monotonic()
+    if now - post.planned_at >= PLANS_SECONDS:
+        post.planned_at = now
+        psycopg.Cursor(store.connection_of_django()).execute("discard plans")
 
 
 def _hang_up(post: Post) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import psycopg
 import structlog
 from celery import Celery
+from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
 
 from events import consumers, log
@@ -22,6 +23,7 @@ logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.25
 CHORES_SECONDS = 1.0
+HELD_EVERY = 15.0
 SETTLE_SECONDS = 0.003  # a lingering pump hears the same notification and is usually faster
 BUSY_SECONDS = 0.02  # with pumps at work on a kind, another is rung only when something is due for longer than this
 SWEEP_SHARE = 50  # a sweep may take a fiftieth of the time
@@ -36,6 +38,7 @@ class Relay:
     stopping: bool = False
     _chores_at: float = 0.0
     _sweep_at: float = 0.0
+    _held_at: float = 0.0
     _pause: float = field(default=0.1)
 
     def run(self) -> None:
@@ -74,11 +77,15 @@ class Relay:
         self.ring()
 
     def chores(self) -> None:
-        """Wake what is parked and due; rescue what dead workers hold."""
+        """Wake what is parked and due; rescue what dead workers hold; end who holds back the log."""
         while services.wake_parked():
             pass
         for worker in workers.stale(on=store.connection_of_django()):
             workers.rescue(worker, started=None, seen=False)
+        if settings.LOG_HELD_SECONDS and time.monotonic() >= self._held_at:
+            self._held_at = time.monotonic() + HELD_EVERY
+            for writer in log.end_writers(settings.LOG_HELD_SECONDS):
+                logger.error("writer ended", handler="relay", action="end_writer", details=repr(writer))
 
     def ring(self) -> int:
         """Ring for the kinds that are due and whose queue has a free slot. Returns how many doorbells were sent."""
@@ -107,7 +114,7 @@ class Relay:
         rung = 0
         for kind, late in wanted:
             queue = _queue_of(kind, queues)
-            if queue is None or used.get(queue.name, 0) >= queue.slots or not _more(flying.get(kind), late):
+            if queue is None or used.get(queue.name, 0) >= queue.slots or not _more(flying.get((kind, queue.name)), late):
                 continue
             if self._send(kind, queue.name, link):
                 used[queue.name] = used.get(queue.name, 0) + 1

@@ -1,7 +1,7 @@
 """Plans of the hot statements: by index, in a fresh database as in one with many finished jobs.
 
-A table that was analysed while it was empty is read whole by any plan made then. Plans are therefore discarded when a
-pump starts (`jobs/pump.py`), which is what bounds such a plan's life.
+A table that was analysed while it was empty is read whole by any plan made then. Plans are therefore discarded now and
+then when a pump starts (`jobs/pump.py`), which is what bounds such a plan's life.
 """
 
 from typing import Any
