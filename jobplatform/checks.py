@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import psycopg
 import redis
@@ -109,6 +109,15 @@ def _database() -> Iterator[CheckMessage]:
         )
 
 
+def _for_redis(url: str) -> str:
+    """A URL as kombu writes it, as Redis' own library reads it: only a socket's is different."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis+socket":
+        return url
+    number = dict(parse_qsl(parts.query)).get("virtual_host", "0").strip("/")
+    return urlunsplit(("unix", parts.netloc, parts.path, f"db={number}", ""))
+
+
 def _broker() -> Iterator[CheckMessage]:
     url = settings.BROKER_URL
     if not url:
@@ -117,9 +126,7 @@ def _broker() -> Iterator[CheckMessage]:
     if urlsplit(url).scheme not in REDIS_SCHEMES:
         return
     try:
-        with redis.Redis.from_url(
-            url.replace("redis+socket://", "unix://"), socket_timeout=5, socket_connect_timeout=5
-        ) as client:
+        with redis.Redis.from_url(_for_redis(url), socket_timeout=5, socket_connect_timeout=5) as client:
             answer = client.config_get("maxmemory-policy")
     except redis.ResponseError:
         yield checks.Warning("Redis does not tell its eviction policy; it must be noeviction.", id="platform.W001")
