@@ -27,6 +27,12 @@ class MessageConflict(IngestionError):
         super().__init__(f"The message {message_id} was received before, with another body.")
 
 
+class CompanyOfAnotherProject(IngestionError):
+    """Another project uses this company_id, and with it the keys in object storage. Nothing was kept."""
+
+    code = "company_of_another_project"
+
+
 class NotStored(IngestionError):
     """The original is not in object storage yet."""
 

@@ -16,6 +16,7 @@ import heapq
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -36,10 +37,15 @@ ASIDE = "orphaned/"
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20  # per try; botocore tries up to five times, which fits into the handler's timeout
+# A person waits for a download, and holds a thread of the web process meanwhile:
+GET_SECONDS = 15.0  # for all of it
+GET_TRIES = 2
+GET_READ_SECONDS = 5.0  # per try, until the next bytes
 
 BEHIND_ALL = "g"
 """Keys of messages begin with a hexadecimal digit, so all of them come before this."""
 
+_PART = 64 * 1024  # bytes
 _INCOMING = ".incoming"
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _KEY = re.compile(rf"{_UUID}/{_UUID}\.json")
@@ -75,6 +81,9 @@ class ObjectStore(Protocol):
     def read(self, key: str) -> bytes:
         """All of an object. Raises `ObjectMissing`."""
 
+    def read_soon(self, key: str) -> bytes:
+        """The same for somebody who waits: with an end to its patience, where the storage can hang."""
+
     def delete(self, key: str) -> None:
         """Delete an object; that there is none is fine."""
 
@@ -102,9 +111,9 @@ def put(key: str, body: bytes) -> bool:
 
 
 def get(key: str) -> bytes:
-    """The bytes of an object. Raises `ObjectMissing`, `StorageUnavailable`."""
+    """The bytes of an object, within `GET_SECONDS` or so. Raises `ObjectMissing`, `StorageUnavailable`."""
     with _door() as store:
-        return store.read(key)
+        return store.read_soon(key)
 
 
 def listing(*, after: str, limit: int) -> Listing:
@@ -219,6 +228,8 @@ class Directory:
         except FileNotFoundError:
             raise ObjectMissing(key) from None
 
+    read_soon = read
+
     def delete(self, key: str) -> None:
         """Delete a file."""
         path = Path(self._files.path(key))
@@ -298,8 +309,9 @@ class Bucket:
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
         from storages.backends.s3 import S3Storage  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-        self.errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+        self.errors: tuple[type[Exception], ...] = (BotoCoreError, ClientError, HTTPError, TimeoutError)
         self._refused: type[Exception] = ClientError
         self._name = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
@@ -307,11 +319,19 @@ class Bucket:
         endpoint = options.get("endpoint_url")
         # A service that is not Amazon's rarely has a host name for each bucket.
         style: Any = {"addressing_style": options.get("addressing_style") or ("path" if endpoint else "auto")}
-        self._storage = S3Storage(
-            bucket_name=bucket,
-            endpoint_url=endpoint,
-            region_name=options.get("region"),
-            client_config=Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, s3=style),
+        patient = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, s3=style)
+        hasty = patient.merge(
+            Config(
+                connect_timeout=GET_READ_SECONDS,
+                read_timeout=GET_READ_SECONDS,
+                retries={"total_max_attempts": GET_TRIES, "mode": "standard"},
+            )
+        )
+        self._storage, self._hasty = (
+            S3Storage(
+                bucket_name=bucket, endpoint_url=endpoint, region_name=options.get("region"), client_config=config
+            )
+            for config in (patient, hasty)
         )
 
     @property
@@ -349,6 +369,25 @@ class Bucket:
                 raise ObjectMissing(key) from None
             raise
         return body
+
+    def read_soon(self, key: str) -> bytes:
+        """Get an object with few tries, and as it comes: a service that drips does not reset the clock."""
+        deadline = time.monotonic() + GET_SECONDS
+        try:
+            answer = self._hasty.connection.meta.client.get_object(Bucket=self._name, Key=self._prefix + key)
+        except self._refused as error:
+            if _code_of(error) == "NoSuchKey":
+                raise ObjectMissing(key) from None
+            raise
+        with contextlib.closing(answer["Body"]) as body:
+            stream = body._raw_stream  # noqa: SLF001 - botocore's own read waits until all that was asked for is there
+            parts = []
+            while part := stream.read1(_PART):
+                parts.append(part)
+                if time.monotonic() > deadline:
+                    message = f"It took longer than {GET_SECONDS:g} seconds."
+                    raise TimeoutError(message)
+        return b"".join(parts)
 
     def delete(self, key: str) -> None:
         """Delete an object."""
@@ -404,6 +443,8 @@ class AnyStorage:
                 return body
         except FileNotFoundError:
             raise ObjectMissing(key) from None
+
+    read_soon = read
 
     def delete(self, key: str) -> None:
         """Delete an object."""

@@ -28,6 +28,22 @@ def object_key(company_id: UUID, message_id: UUID) -> str:
     return f"{company_id}/{message_id}.json"
 
 
+class Company(models.Model):
+    """Whose a company_id is: that of the project that used it first. Keys in object storage begin with it.
+
+    So no project writes, or learns of, an object of another one (docs/decisions/0006).
+    """
+
+    company_id = models.UUIDField(primary_key=True)
+    project_id = models.UUIDField()
+
+    class Meta:
+        verbose_name_plural = "companies"
+
+    def __str__(self) -> str:
+        return str(self.company_id)
+
+
 class Message(models.Model):
     """One message, its body byte for byte.
 

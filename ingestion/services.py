@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from events import audit, log
 from events.log import NewEvent
 from ingestion import selectors
-from ingestion.errors import MessageConflict, MessageNotFound, PermanentError
+from ingestion.errors import CompanyOfAnotherProject, MessageConflict, MessageNotFound, PermanentError
 from ingestion.models import Comparison, DeadLetterCount, Message
 from ingestion.selectors import KnownMessage
 from ingestion.states import KIND
@@ -25,10 +25,29 @@ from jobs.states import Status
 
 SYSTEM = "system"
 
+# A message, unless its company is another project's. The company's row is only looked up, unless it is new; of two that
+# bring a new company at the same time, the second waits for the first and reads what that one wrote.
 _INSERT = """
-insert into ingestion_message (id, project_id, company_id, message_id, message_time, size, body_sha256, body)
-values (%s, %s, %s, %s, %s, %s, %s, %s)
-on conflict (project_id, message_id) do nothing
+with known as (
+    select project_id from ingestion_company where company_id = %(company_id)s
+),
+new as (
+    insert into ingestion_company as c (company_id, project_id)
+    select %(company_id)s, %(project_id)s where not exists (select from known)
+    on conflict (company_id) do update set project_id = c.project_id
+    returning project_id
+),
+owner as (
+    select project_id from known union all select project_id from new
+),
+message as (
+    insert into ingestion_message (id, project_id, company_id, message_id, message_time, size, body_sha256, body)
+    select %(id)s, project_id, %(company_id)s, %(message_id)s, %(message_time)s, %(size)s, %(sha256)s, %(body)s
+    from owner where project_id = %(project_id)s
+    on conflict (project_id, message_id) do nothing
+    returning id
+)
+select project_id, (select count(*) from message) from owner
 """
 
 
@@ -49,38 +68,55 @@ def receive(
     Two identical calls at the same time end in one message: the second waits for the first.
 
     Raises:
+        CompanyOfAnotherProject: the company_id belongs to another project; nothing is kept.
         MessageConflict: the message_id is taken by another body.
         SubmitRefused: a gate of the engine refused the job; nothing is kept.
     """
     digest = hashlib.sha256(body).digest()
     request = JobRequest(kind=KIND, payload={"company_id": str(company_id), "message_id": str(message_id)})
     job = jobs.prepare(project_id, request)
+    row: dict[str, Any] = {
+        "id": job.id,
+        "project_id": project_id,
+        "company_id": company_id,
+        "message_id": message_id,
+        "message_time": message_time,
+        "size": len(body),
+        "sha256": digest,
+        "body": body,
+    }
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_INSERT, [job.id, project_id, company_id, message_id, message_time, len(body), digest, body])
-            created = cursor.rowcount == 1
-        if created:
-            jobs.ask_gates(project_id, [request])
-            jobs.insert([job])
-    if created:
-        new = KnownMessage(
-            id=job.id,
-            project_id=project_id,
-            company_id=company_id,
-            message_id=message_id,
-            message_time=message_time,
-            stored_at=None,
-            size=len(body),
-            body_sha256=digest,
-            error=None,
-            job_status=Status.QUEUED,
-            job_error=None,
-        )
-        return Received(new, created=True)
+            cursor.execute(_INSERT, row)
+            owner, created = cursor.fetchone()
+        if owner != project_id:
+            raise CompanyOfAnotherProject
+        if not created:
+            return Received(_known(message_id, project_id, body, digest), created=False)
+        jobs.ask_gates(project_id, [request])
+        jobs.insert([job])
+    new = KnownMessage(
+        id=job.id,
+        project_id=project_id,
+        company_id=company_id,
+        message_id=message_id,
+        message_time=message_time,
+        stored_at=None,
+        size=len(body),
+        body_sha256=digest,
+        error=None,
+        job_status=Status.QUEUED,
+        job_error=None,
+    )
+    return Received(new, created=True)
+
+
+def _known(message_id: UUID, project_id: UUID, body: bytes, digest: bytes) -> KnownMessage:
+    """The message that was received before. Raises `MessageConflict` if its body is another one."""
     known = selectors.message_named(message_id, project_id=project_id)
     if known.size != len(body) or known.body_sha256 != digest:
         raise MessageConflict(message_id)
-    return Received(known, created=False)
+    return known
 
 
 # ------------------------------------------------------------------------------------------------ processing

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from ingestion import gateway, selectors, services
 from ingestion.errors import (
+    CompanyOfAnotherProject,
     IngestionError,
     MessageConflict,
     MessageNotFound,
@@ -20,6 +21,7 @@ from ingestion.errors import (
 from ingestion.selectors import MOST_SCANNED, MessageFilter
 from ingestion.serializers import LARGEST_BODY, LARGEST_DATA, MessageShown, PostMessage, show_message
 from ingestion.states import MessageStatus
+from jobplatform.api.connections import away
 from jobplatform.api.database import retry_transient
 from jobplatform.api.idempotency import idempotent
 from jobplatform.api.pages import CursorPage
@@ -38,6 +40,7 @@ answer_with(
     {
         MessageNotFound: 404,
         MessageConflict: 409,
+        CompanyOfAnotherProject: 409,
         NotStored: 404,
         StorageUnavailable: _away,
         ObjectMissing: _away,  # the schedule `message.reconcile` writes it again
@@ -66,6 +69,7 @@ _POST_DESCRIPTION = f"""Hand in a message.
 
 202: it is kept, byte for byte, and will be processed. 200: a message with this `message_id` and exactly this body was
 received before, and this is it. 409 `message_conflict`: it was received before with another body.
+409 `company_of_another_project`: a `company_id` belongs to the project that used it first, and this one is another's.
 
 `data` may be any JSON object of up to {LARGEST_DATA:,} bytes (as compact JSON). What does not fit is refused with 422,
 and nothing is kept.
@@ -197,7 +201,8 @@ class OriginalView(ApiView):
         message = selectors.message(id_, project_id=request.caller.project_id)
         if message.stored_at is None:
             raise NotStored
-        body = gateway.get(message.object_key)
+        with away():  # object storage may hang; nobody else need wait for it
+            body = gateway.get(message.object_key)
         if hashlib.sha256(body).digest() != message.body_sha256:
             raise Problem(500, "original_corrupt", "The object in storage is no longer what was received.")
         return HttpResponse(

@@ -1,5 +1,6 @@
 """What `manage.py check` and the start of every process refuse, in one sentence each."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +16,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django_celery_beat.models import PeriodicTask
 
-from jobs import schedule
+from jobs import registry, schedule
 
 logger = structlog.get_logger(__name__)
 
@@ -35,7 +37,7 @@ def check_platform(**_: Any) -> list[CheckMessage]:
     """All that can be said without asking a server, and for `manage.py check` itself what the servers say."""
     found: list[CheckMessage] = [*_settings(), *_schedules()]
     if sys.argv[1:2] == ["check"]:
-        found += [*_database(), *_broker()]
+        found += [*_database(), *_rows_of_schedules(), *_broker()]
     return found
 
 
@@ -70,6 +72,16 @@ def _schedules() -> Iterator[CheckMessage]:
         yield Error(
             f"The shipped schedule {name!r} names the kind {kind!r}, which no handler registers.", id="platform.E004"
         )
+
+
+def _rows_of_schedules() -> Iterator[CheckMessage]:
+    """What people scheduled. No process refuses to boot for it: beat pauses such a schedule and says so."""
+    with contextlib.suppress(DatabaseError):  # which is said elsewhere
+        for name, kind in PeriodicTask.objects.filter(enabled=True).values_list("name", "task").order_by("name"):
+            if registry.find(kind) is None:
+                yield Error(
+                    f"The schedule {name!r} names the kind {kind!r}, which no handler registers.", id="platform.E011"
+                )
 
 
 def _database() -> Iterator[CheckMessage]:

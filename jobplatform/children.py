@@ -18,6 +18,7 @@ PROCFILE = ROOT / "Procfile"
 SETTLED_SECONDS = 5.0  # a child that lived that long is not in a crash loop
 RESTART_DELAYS = (0.0, 0.25, 0.5, 1.0, 1.5)  # seconds before a start, by the number of quick deaths before it
 LOG_LIMIT = 10 * 1024 * 1024  # bytes
+LONGEST_READ = 1024 * 1024  # bytes
 
 
 def procfile(names: Mapping[str, str]) -> dict[str, list[str]]:
@@ -111,15 +112,22 @@ class Log:
         self._begin = self._position
 
     def new_lines(self) -> list[str]:
-        """Return the whole lines that were written since the last call."""
+        """Return the whole lines that were written since the last call, up to LONGEST_READ bytes of them.
+
+        A line that is longer is taken in parts: whoever writes without an end must not be read again and again.
+        """
         size = self.path.stat().st_size
         if size <= self._position:
             return []
         with self.path.open("rb") as file:
             file.seek(self._position)
-            text, end, _ = file.read().rpartition(b"\n")
-        self._position += len(text) + len(end)
-        if self._position > LOG_LIMIT:
+            read = file.read(LONGEST_READ)
+        text, end, rest = read.rpartition(b"\n")
+        if not end and len(read) == LONGEST_READ:
+            text, end, rest = read, read, b""
+        self._position += len(read) - len(rest)
+        # What is not read yet is worth a longer file, but not one without a limit.
+        if LOG_LIMIT < self._position >= size or size > 2 * LOG_LIMIT:
             shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.1"))
             os.truncate(self.path, 0)  # its writers append, so they go on at the new end
             self._position = self._begin = 0

@@ -15,9 +15,7 @@ from jobplatform.api.problems import Problem
 from jobplatform.api.refusals import plain
 from jobplatform.api.renderers import dumps
 from jobs import figures
-
-FRESH_SECONDS = 12.0
-"""A relay or worker that was not heard of for longer counts as away."""
+from jobs.states import LIVE_SECONDS
 
 View = Callable[[HttpRequest], HttpResponse]
 Check = Mapping[str, Any]
@@ -86,7 +84,7 @@ def _processes() -> Mapping[str, Check]:
 
 
 def _fresh(age: float | None) -> bool:
-    return age is not None and age < FRESH_SECONDS
+    return age is not None and age < LIVE_SECONDS
 
 
 # ------------------------------------------------------------------------------------------------ metrics

@@ -7,6 +7,7 @@ import structlog
 from django.db import close_old_connections, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
+from uuid_utils.compat import uuid7
 
 from events import log
 from events.log import NewEvent
@@ -64,5 +65,6 @@ def _pause(entry: Any, reason: str) -> None:
         row.enabled = False
         row.description = f"Paused: {reason}\n{row.description}"[:10_000]
         row.save()
-        log.append([NewEvent(PLATFORM, "schedule.paused", PLATFORM, 0, {"schedule": entry.name, "reason": reason})])
+        # Each pause is a subject of its own, so its one event is the first; a schedule has no row of ours to count in.
+        log.append([NewEvent(PLATFORM, "schedule.paused", uuid7(), 1, {"schedule": entry.name, "reason": reason})])
     logger.warning("schedule paused", handler="beat", action="pause", details=f"{entry.name}: {reason}")

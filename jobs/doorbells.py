@@ -8,11 +8,11 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from jobs import store
+from jobs.states import LIVE_SECONDS
 from jobs.store import Connection
 
 UNANSWERED_SECONDS = 5.0  # an unanswered doorbell is lost after this, and rung again
 ANSWERED_SECONDS = 600.0  # an answered one whose pump never hung up; a dead worker's rescue removes it sooner
-LIVE_SECONDS = 12.0
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Queue:
 
 @dataclass(slots=True)
 class InFlight:
-    """Doorbells of one kind."""
+    """Doorbells of one kind in one queue."""
 
     queue: str
     unanswered: int
@@ -45,14 +45,14 @@ def queues(*, on: Connection) -> dict[str, Queue]:
     return {name: Queue(name, slots, frozenset(kinds)) for name, slots, kinds in rows}
 
 
-def in_flight(*, on: Connection) -> dict[str, InFlight]:
-    """Doorbells in flight, by kind; expired ones are removed first."""
+def in_flight(*, on: Connection) -> dict[tuple[str, str], InFlight]:
+    """Doorbells in flight, by kind and queue (a kind may move to another); expired ones are removed first."""
     on.execute("delete from jobs_doorbell where expires_at < clock_timestamp()")
     rows = on.execute(
         "select kind, queue, count(*) filter (where answered_by is null), count(answered_by)"
         " from jobs_doorbell group by kind, queue"
     ).fetchall()
-    return {kind: InFlight(queue, unanswered, answered) for kind, queue, unanswered, answered in rows}
+    return {(row[0], row[1]): InFlight(*row[1:]) for row in rows}
 
 
 def ring(kind: str, queue: str, *, on: Connection) -> UUID:

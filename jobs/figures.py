@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from events import log
+from jobs.states import LIVE_SECONDS
 
 MOST_COUNTED = 200_000
 """Due jobs are counted up to so many, shared between the shelves."""
@@ -135,28 +136,28 @@ class Heard:
 
 
 # The relay has no row: it asks the database something at least four times a second, which its backend remembers.
-_HEARD = """
+_HEARD = f"""
 select (select extract(epoch from clock_timestamp() - max(greatest(query_start, state_change)))::float8
         from pg_stat_activity where datname = current_database() and application_name = 'relay'),
        (select count(*) from jobs_worker
-        where stopped_at is null and heartbeat_at > clock_timestamp() - interval '12 seconds'),
+        where stopped_at is null and heartbeat_at > clock_timestamp() - interval '{LIVE_SECONDS} seconds'),
        (select extract(epoch from clock_timestamp() - max(heartbeat_at))::float8
         from jobs_worker where stopped_at is null)
-"""
+"""  # noqa: S608 - constants of this module
 
-_SLOTS = """
+_SLOTS = f"""
 select coalesce(w.queue, d.queue), coalesce(w.number, 0), coalesce(d.number, 0)
 from (
     select q.queue, count(*) as number
     from jobs_worker w cross join lateral unnest(w.queues) as q (queue)
-    where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '12 seconds'
+    where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '{LIVE_SECONDS} seconds'
     group by q.queue
 ) w
 full join (
     select queue, count(*) as number from jobs_doorbell where expires_at > clock_timestamp() group by queue
 ) d on d.queue = w.queue
 order by 1
-"""
+"""  # noqa: S608 - constants of this module
 
 
 def heard() -> Heard:

@@ -60,8 +60,13 @@ class Outbox:
         return len(self._verdicts)
 
     def flush(self, on: Connection | None = None) -> None:
-        """Commit what has been put so far. `on`: the watch thread's own connection."""
-        with self._lock:
+        """Commit what has been put so far. `on`: the watch thread's own connection.
+
+        The watch does not wait for a commit that is under way, which may take as long as `within` does: it must beat.
+        """
+        if not self._lock.acquire(blocking=on is None):
+            return
+        try:
             verdicts = [self._verdicts.popleft() for _ in range(len(self._verdicts))]
             try:
                 if verdicts:
@@ -70,6 +75,8 @@ class Outbox:
                 # Whoever flushes next tries again; what did get through is fenced off by then.
                 self._verdicts.extendleft(reversed(verdicts))
                 raise
+        finally:
+            self._lock.release()
 
     def commit_within(self, verdict: Verdict, within: Callable[[], None], kind: Kind[Any], finished: Finished) -> None:
         """Commit one verdict and run `within` in the same transaction: fence first, then the function, then commit.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 
 from jobs.errors import RegistrationError, UnknownKind
 from jobs.failures import is_code
@@ -182,8 +182,7 @@ def _validate(kind: Kind[Any]) -> None:
     if kind.name in _kinds:
         known = getattr(_kinds[kind.name].handle, "__module__", "?")
         refuse(f"it is registered twice, in {known} and in {getattr(kind.handle, '__module__', '?')}.")
-    if not (inspect.isclass(kind.payload) and issubclass(kind.payload, BaseModel)):
-        refuse("payload= wants a Pydantic model.")
+    _validate_payload(kind.payload, refuse)
     for error, answer in kind.errors.items():
         _validate_answer(kind, error, answer, refuse)
     if kind.timeout <= 0:
@@ -199,6 +198,15 @@ def _validate(kind: Kind[Any]) -> None:
             kind.payload.model_validate(kind.example)
         except ValueError as error:
             refuse(f"its example does not fit its payload: {error}")
+
+
+def _validate_payload(payload: Any, refuse: Callable[[str], None]) -> None:
+    if not (inspect.isclass(payload) and issubclass(payload, BaseModel)):
+        refuse("payload= wants a Pydantic model.")
+    try:
+        payload.model_json_schema()
+    except PydanticUserError as error:
+        refuse(f"its payload has no JSON schema, which the API shows: {error.message}")
 
 
 def _validate_answer(

@@ -114,7 +114,9 @@ class Relay:
         rung = 0
         for kind, late in wanted:
             queue = _queue_of(kind, queues)
-            if queue is None or used.get(queue.name, 0) >= queue.slots or not _more(flying.get((kind, queue.name)), late):
+            if queue is None or used.get(queue.name, 0) >= queue.slots:
+                continue
+            if not _more(flying.get((kind, queue.name)), late):
                 continue
             if self._send(kind, queue.name, link):
                 used[queue.name] = used.get(queue.name, 0) + 1

@@ -1,6 +1,6 @@
 """Reading jobs, for the API. Whatever belongs to a project is asked for with that project's id.
 
-No list reads more than `SCAN_ROWS` rows or carries more than `PAGE_BYTES`, whatever it is asked for: a filter over one
+No list reads more than `SCAN_ROWS` rows or shows more than `PAGE_BYTES`, whatever it is asked for: a filter over one
 of the common statuses has no index (each would be paid for by every job), so such a page may end early and say where
 to go on.
 """
@@ -17,14 +17,14 @@ from django.conf import settings
 from events import log
 from jobs.errors import JobNotFound
 from jobs.models import RARE
-from jobs.states import ENDED, Status
+from jobs.states import ENDED, LIVE_SECONDS, Status
 
 SCAN_ROWS = 10_000
 """So many jobs one page looks at, whatever it finds among them."""
 SCAN_RARE_ROWS = 2_000
 """The same for jobs of a rare status: they lie far apart, so each costs the reading of a page of its own."""
 PAGE_BYTES = 4 * 1024 * 1024
-"""So much of payloads, outputs and steps one page carries, as they are stored (compressed); one job at least."""
+"""So many bytes of JSON one page shows, and one job more. What is stored tells nothing: it is compressed."""
 CLOCKS_APART = dt.timedelta(seconds=10)
 """An id tells the time of the host that made it, which may differ from the database's by so much."""
 
@@ -32,8 +32,8 @@ SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
 """Statuses in which nothing moves a job on by itself: what `?wait=` waits for."""
 
 _HEAD = """j.id, j.kind, j.status, j.stage, j.attempt, j.max_attempts, j.priority, j.lane, j.confirm, j.quality,
-    j.due_at, j.created_at, j.started_at, j.finished_at, j.error::text, j.progress::text, j.metadata::text"""
-_BODY = ("payload", "output", "steps")
+    j.due_at, j.created_at, j.started_at, j.finished_at"""
+_BODY = ("error", "progress", "metadata", "payload", "output", "steps")
 _COLUMNS = f"{_HEAD}, {', '.join(f'j.{name}::text' for name in _BODY)}"
 
 _GET = f"select {_COLUMNS} from jobs_job j where j.id = %(id)s and j.project_id = %(project_id)s"  # noqa: S608 - constants of this module
@@ -46,23 +46,36 @@ join jobs_job j on j.id = x.id and j.project_id = x.project_id
 where x.last_look or j.status = any(%(settled)s)
 """  # noqa: S608 - constants of this module
 
-# From inside out: the bounded scan by an index that has the order of the list; the filters; the bound on bytes.
+# `page`: the bounded scan by an index that has the order of the list, then the filters. `walk` writes the JSON of one
+# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice.
 _LIST = f"""
-select {_HEAD}, {", ".join(f"case when j.carried < {PAGE_BYTES} then j.{name}::text end" for name in _BODY)},
-    j.carried >= {PAGE_BYTES}
-from (
-    select j.*, sum(j.size) over (order by j.id {{direction}} rows unbounded preceding) - j.size as carried
+with recursive page as materialized (
+    select j.id, row_number() over (order by j.id {{direction}}) as number
     from (
-        select j.*, {" + ".join(f"coalesce(pg_column_size(j.{name}), 0)" for name in _BODY)} as size
-        from (
-            select * from jobs_job j where {{within}} order by j.id {{direction}} limit {{scan}}
-        ) j
-        where {{filters}}
-        order by j.id {{direction}}
-        limit {{limit}}
+        select * from jobs_job j where {{within}} order by j.id {{direction}} limit {{scan}}
     ) j
-) j
-order by j.id {{direction}}
+    where {{filters}}
+    order by j.id {{direction}}
+    limit {{limit}}
+),
+walk as (
+    select 0::bigint as number, 0::bigint as bytes, {", ".join(f"null::text as {name}" for name in _BODY)}
+    union all
+    select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(j.{name}), 0)" for name in _BODY)},
+        {", ".join(f"j.{name}" for name in _BODY)}
+    from walk
+    join page on page.number = walk.number + 1
+    cross join lateral (
+        select {", ".join(f"j.{name}::text" for name in _BODY)}
+        from jobs_job j where j.project_id = %(project_id)s and j.id = page.id offset 0
+    ) j
+    where walk.bytes < {PAGE_BYTES}
+)
+select {_HEAD}, {", ".join(f"walk.{name}" for name in _BODY)}, walk.number is null
+from page
+join jobs_job j on j.project_id = %(project_id)s and j.id = page.id
+left join walk on walk.number = page.number
+order by page.number
 """  # noqa: S608 - constants of this module
 
 _LAST_SCANNED = """
@@ -306,7 +319,7 @@ _STANDING = f"""
 select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platform_now()), coalesce(s.paused, false),
     j.cancel_requested,
     (select count(*) from jobs_worker w
-     where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '12 seconds'
+     where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '{LIVE_SECONDS} seconds'
        and j.kind = any(w.kinds)),
     case when j.status = 'queued' then (select count(*) from (
         select from jobs_job o

@@ -19,7 +19,8 @@ from jobs import extensions, registry, shelves, store
 from jobs.bell import bell
 from jobs.errors import InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
 from jobs.extensions import SubmitRequest
-from jobs.models import Job
+from jobs.models import Job, UniqueKey
+from jobs.policy import Unique
 from jobs.registry import Kind
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
 from jobs.store import NewJob
@@ -92,10 +93,27 @@ def _submit_by_kind(project_id: UUID, request: JobRequest) -> Submitted:
     kind = registry.get(request.kind)
     if kind.unique is None:
         return submit_many(project_id=project_id, requests=[request])[0]
-    payload = orjson.loads(_payload(kind, request.payload))
-    chosen = {name: payload.get(name) for name in kind.unique.by} if kind.unique.by else payload
-    digest = hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return submit_unique(project_id=project_id, request=request, key=digest, seconds=kind.unique.seconds)
+    _payload(kind, request.payload)  # refuses what does not fit
+    key = _key(kind, kind.unique, request.payload)
+    return submit_unique(project_id=project_id, request=request, key=key, seconds=kind.unique.seconds)
+
+
+def _key(kind: Kind[Any], unique: Unique, payload: Mapping[str, Any] | BaseModel) -> str:
+    """The unique key of a payload that fits: what the handler sees of it, so a default is as good as its own value."""
+    model = payload if isinstance(payload, BaseModel) else kind.payload.model_validate(payload)
+    seen = model.model_dump(mode="json", fallback=str)
+    chosen = {name: seen.get(name) for name in unique.by} if unique.by else seen
+    return hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _take_key(project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None) -> UUID:
+    """Take a key in the caller's transaction, one after another. Returns the job that holds it.
+
+    Whoever waited must ask anew: the statement that waits for another's row does not see that one's new job.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{project_id} {kind} {key}"])
+    return store.take_key(project_id, kind, key, job_id, seconds)
 
 
 def submit_unique(*, project_id: UUID, request: JobRequest, key: str, seconds: float | None) -> Submitted:
@@ -106,7 +124,7 @@ def submit_unique(*, project_id: UUID, request: JobRequest, key: str, seconds: f
     row = prepare(project_id, request)
     ask_gates(project_id, [request])
     with transaction.atomic():
-        holder = store.take_key(project_id, row.kind, key, row.id, seconds)
+        holder = _take_key(project_id, row.kind, key, row.id, seconds)
         if holder == row.id:
             return insert([row])[0]
     job = Job.objects.only("id", "kind", "created_at", "due_at").get(id=holder, project_id=project_id)
@@ -259,7 +277,7 @@ def retry(
 
     Raises:
         JobNotFound: the project has no such job.
-        WrongStatus: it stands where there is nothing to retry.
+        WrongStatus: it stands where there is nothing to retry, or another job has its unique key meanwhile.
         InvalidPayload: the new payload does not fit the kind.
     """
     text = None
@@ -271,11 +289,36 @@ def retry(
         if verb == "redrive" and job.status not in REDRIVABLE:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)
+        _keep_unique(job, payload)
         data = _json({"reason": reason or "requested", "actor": actor})
         moved = store.move_many(verb, [(job.id, job.project_id)], data=data, payload=text, fresh=True)
         _audit("job.retry" if text is None else "job.edit_and_retry", job, actor, reason)
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return _fresh(job)
+
+
+def _keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
+    """Take the unique key of a job that is about to run once more; a new payload has another one.
+
+    Raises:
+        WrongStatus: another job has it.
+    """
+    kind = registry.find(job.kind)
+    if kind is None or kind.unique is None:
+        return
+    try:
+        old = _key(kind, kind.unique, job.payload)
+    except ValidationError:  # it fitted an earlier version of the model
+        old = ""
+    new = old if payload is None else _key(kind, kind.unique, payload)
+    if not new:
+        return
+    holder = _take_key(job.project_id, job.kind, new, job.id, kind.unique.seconds)
+    if holder != job.id:
+        message = f"The job {holder} has its unique key meanwhile."
+        raise WrongStatus(message, status=job.status)
+    if old != new:
+        UniqueKey.objects.filter(project_id=job.project_id, kind=job.kind, key=old, job_id=job.id).delete()
 
 
 def wake_parked(limit: int = 512) -> int:

@@ -7,6 +7,9 @@ The CHECK of the table, the guards of the SQL, the drawing in docs/lifecycle.md 
 from dataclasses import dataclass
 from enum import StrEnum
 
+LIVE_SECONDS = 12.0
+"""A worker, or a relay, that was not heard of for so long is dead: its jobs come back within 30 s of its death."""
+
 
 class Status(StrEnum):
     """Where a job stands. Each line says who moves it on."""

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from events.serializers import EventShown
 from events.views import events_of
-from jobplatform.api import problems
+from jobplatform.api import problems, strict_json
 from jobplatform.api.database import retry_transient
 from jobplatform.api.idempotency import idempotent
 from jobplatform.api.pages import CursorPage
@@ -231,6 +231,7 @@ class JobBatchView(ApiView):
         description=(
             f"Create up to {MOST_IN_A_BATCH:,} jobs. Each is looked at by itself: the answer holds, in order, the `id`"
             " of what was created or the `error` of what was refused. All that fit are created in one transaction."
+            f" The body may hold {strict_json.MOST_VALUES:,} values in all, else it is refused: 400 `too_many_values`."
         ),
     )
     def post(self, request: ApiRequest) -> Response:

@@ -11,12 +11,12 @@ import structlog
 from jobs import registry, shelves, store
 from jobs.bell import bell
 from jobs.judge import died, released
+from jobs.states import LIVE_SECONDS
 from jobs.store import Connection, Owned, Verdict
 
 logger = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
-STALE_SECONDS = 12.0  # a worker not heard of for so long is dead: its jobs come back within 30 s of its death
 RESCUE_SLICE = 512
 
 
@@ -61,7 +61,7 @@ def stale(*, on: Connection) -> list[int]:
         "select w.id from jobs_worker w, (select clock_timestamp() - %s * interval '1 second' as at) silent"
         " where w.stopped_at is null and w.heartbeat_at < silent.at"
         " and (select backend_start < silent.at from pg_stat_activity where pid = pg_backend_pid()) order by w.id",
-        (STALE_SECONDS,),
+        (LIVE_SECONDS,),
     ).fetchall()
     return [row[0] for row in rows]
 

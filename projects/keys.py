@@ -59,11 +59,6 @@ def key_id_of(text: str) -> str | None:
     return found[1] if found else None
 
 
-def is_genuine(text: str) -> bool:
-    """Whether a text has the form of a key and its checksum: what a scanner asks."""
-    return _KEY.fullmatch(text) is not None and text[-CHECKSUM_LENGTH:] == checksum(text[:-CHECKSUM_LENGTH])
-
-
 def digest(text: str, pepper: str) -> bytes:
     """What is kept of a key: 32 bytes. The whole text goes in, so a hash is worth nothing in another key's row."""
     return hmac.digest(pepper.encode(), text.encode(), "sha256")

@@ -13,14 +13,6 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
-class DenyAll(BasePermission):
-    """Closed to everybody."""
-
-    def has_permission(self, request: Request, view: "APIView") -> bool:
-        """No."""
-        return False
-
-
 class HasScope(BasePermission):
     """The credential holds the scope that the view names for the method: `scopes = {"GET": "jobs:read"}`.
 

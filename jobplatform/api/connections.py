@@ -9,6 +9,7 @@ only get in one another's way.
     application = Places(get_wsgi_application())
 """
 
+import select
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -59,6 +60,9 @@ class Places:
     def enter(self) -> None:
         """Take a place. Raises `queue.Empty` when none becomes free in time."""
         raw = self._free.get(timeout=PATIENCE)
+        if raw is not None and _died(raw):
+            raw.close()
+            raw = None  # it is opened anew by the first statement
         wrapper = connections[DEFAULT_DB_ALIAS]
         if wrapper.connection is not None:  # opened outside of a request
             wrapper.close()
@@ -85,6 +89,19 @@ class Places:
 _mine = local()
 
 
+def _died(raw: RawConnection) -> bool:
+    """Whether a connection at rest was ended by the server: it says goodbye or hangs up, unasked.
+
+    So a restart of PostgreSQL costs no request its answer. Whatever else a server says unasked is rare, and costs no
+    more than a new connection.
+    """
+    if raw.closed:
+        return True
+    poll = select.poll()
+    poll.register(raw.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 @contextmanager
 def away() -> Iterator[None]:
     """Give up the place, or what a thread without one holds of the database, while the block waits for something else.
@@ -101,11 +118,13 @@ def away() -> Iterator[None]:
         yield
         return
     places.leave()
-    yield
     try:
-        places.enter()
-    except Empty:
-        raise _too_many() from None
+        yield
+    finally:
+        try:
+            places.enter()
+        except Empty:
+            raise _too_many() from None
 
 
 def _too_many() -> Problem:

@@ -155,10 +155,11 @@ class Statement:
     def _recovered(self, wrapper: BaseDatabaseWrapper, error: DatabaseError) -> bool:
         """Whether a second try makes sense: the connection was dead, or the server no longer has this statement."""
         raw: RawConnection = wrapper.connection
-        if raw.pgconn.status != ConnStatus.OK:
+        code = getattr(error.__cause__, "sqlstate", None)
+        # After a crash libpq cannot write, and still calls the connection good: then its error has no code.
+        if raw.pgconn.status != ConnStatus.OK or (code is None and trouble(error) is Trouble.UNREACHABLE):
             wrapper.close()
             return True
-        code = getattr(error.__cause__, "sqlstate", None)
         if code == "0A000":  # its columns changed under it: a migration
             _checked(raw.pgconn.exec_(b'DEALLOCATE "' + self._name + b'"'))
         if code in {"0A000", "26000"}:  # 26000: unknown, after psycopg's DEALLOCATE ALL

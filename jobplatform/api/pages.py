@@ -1,4 +1,4 @@
-"""Cursor pages: keyset pagination for plain SQL and for querysets.
+"""Cursor pages: keyset pagination for querysets and for plain SQL.
 
 A cursor is the key of a row at the edge of a page and the direction to read in, signed for the address that gave it.
 So a page costs the same at the five millionth row as at the first, and no row is seen twice while others arrive.
@@ -7,8 +7,7 @@ So a page costs the same at the five millionth row as at the first, and no row i
     jobs = page.of(Job.objects.filter(project_id=project_id))       # a queryset
     return Response(page.answer(jobs, key=lambda job: (job.id,), show=present))
 
-    where, order, params = page.sql("j.id")                          # plain SQL; ask for `page.fetch` rows
-    rows = page.ordered(cursor.fetchall())
+Plain SQL asks for `page.fetch` rows beyond `page.after`, as `page.descending` says, then for `page.ordered(rows)`.
 """
 
 import base64
@@ -83,19 +82,6 @@ class CursorPage:
         if len(keys) == 1:
             return last
         return Q(**{f"{keys[0]}__{compare}e": values[0]}) & (last | self._beyond(keys[1:], values[1:]))
-
-    def sql(self, *columns: str) -> tuple[str, str, list[Any]]:
-        """For plain SQL: a condition for WHERE, the list for ORDER BY, and the condition's parameters (`%s`).
-
-        `columns` are the SQL names of the keys, constants of the caller. Ask for `fetch` rows, then call `ordered`.
-        """
-        direction = "desc" if self.descending else "asc"
-        order = ", ".join(f"{column} {direction}" for column in columns)
-        if self.after is None:
-            return "true", order, []
-        compare = "<" if self.descending else ">"
-        marks = ", ".join(["%s"] * len(columns))
-        return f"({', '.join(columns)}) {compare} ({marks})", order, list(self.after)
 
     def ordered(self, rows: list[Row]) -> list[Row]:
         """Rows as they were read, turned into the order of the list."""

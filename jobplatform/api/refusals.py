@@ -12,7 +12,7 @@ from jobplatform.api.problems import CONTENT_TYPE, Problem
 from jobplatform.api.renderers import dumps
 
 # Addresses of programs: their errors are problem+json whoever asks. The rest is for people: Django's own pages.
-_FOR_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
+_FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics")
 
 
 class ProblemResponse(Response):

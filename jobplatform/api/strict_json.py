@@ -9,6 +9,7 @@ none of the rest can be in it. Only a body for which they cannot is parsed again
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -16,9 +17,16 @@ import orjson
 
 from jobplatform.api.problems import Problem
 
+MOST_VALUES = 250_000
+"""So many values a body may hold, counted as commas, brackets and braces outside of texts: a thousand jobs of 250 each.
+
+Each costs about a hundred times its bytes while a body is read, so it is the values that a server can be hurt with.
+"""
 DEEPEST = 64  # levels of arrays and objects
 LARGEST_INTEGER = 2**64 - 1
 SMALLEST_INTEGER = -(2**63)
+_OPENERS = (b",", b"[", b"{")  # before each value but the first stands one of them; a pair counts once
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _LONGEST_SHOWN = 100  # characters of a key
 
 # Turns every digit into "0" and everything else into a blank, so that a long run of digits is one substring.
@@ -30,6 +38,8 @@ def loads(body: bytes) -> Any:
     """Parse a body. Raises `Problem` (400) with the code of what is wrong with it."""
     if not body or body.isspace():
         raise Problem(400, "empty_body", "A JSON body is expected.")
+    if len(body) > MOST_VALUES and _holds_too_many(body):
+        raise Problem(400, "too_many_values", f"A body may hold {MOST_VALUES:,} values.")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -39,6 +49,20 @@ def loads(body: bytes) -> Any:
     if _is_plain(body, value):
         return value
     return _loads_carefully(body)
+
+
+def _holds_too_many(body: bytes) -> bool:
+    """Whether a body has more than `MOST_VALUES` commas, brackets and braces outside of texts."""
+    if sum(map(body.count, _OPENERS)) <= MOST_VALUES:
+        return False
+    number = end = 0
+    for text in _TEXT.finditer(body):
+        begin = text.start()
+        number += body.count(b",", end, begin) + body.count(b"[", end, begin) + body.count(b"{", end, begin)
+        if number > MOST_VALUES:
+            return True
+        end = text.end()
+    return number + sum(body.count(opener, end) for opener in _OPENERS) > MOST_VALUES
 
 
 def _is_plain(body: bytes, value: Any) -> bool:

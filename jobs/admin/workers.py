@@ -16,7 +16,7 @@ from jobplatform.backoffice import markup
 from jobplatform.backoffice.markup import Look, badge
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
 from jobs.models import Worker
-from jobs.workers import STALE_SECONDS
+from jobs.states import LIVE_SECONDS
 
 LIVE, STALE, STOPPED = "live", "stale", "stopped"
 LOOKS = {LIVE: Look("good", "sensors"), STALE: Look("bad", "sensors_off"), STOPPED: Look("off", "stop_circle")}
@@ -26,7 +26,7 @@ def state_of(worker: Worker, now: dt.datetime) -> str:
     """Live while its heartbeat is fresh; stale when it fell silent without signing off; stopped when it signed off."""
     if worker.stopped_at is not None:
         return STOPPED
-    return STALE if (now - worker.heartbeat_at).total_seconds() > STALE_SECONDS else LIVE
+    return STALE if (now - worker.heartbeat_at).total_seconds() > LIVE_SECONDS else LIVE
 
 
 class StateFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
@@ -41,7 +41,7 @@ class StateFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
         """Workers in the chosen state."""
-        limit = timezone.now() - dt.timedelta(seconds=STALE_SECONDS)
+        limit = timezone.now() - dt.timedelta(seconds=LIVE_SECONDS)
         match self.value():
             case "live":
                 return queryset.filter(stopped_at=None, heartbeat_at__gte=limit)

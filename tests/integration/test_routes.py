@@ -18,6 +18,7 @@ SOMEBODY = UUID(int=0)
 
 # Paths that answer without a credential, and why they may.
 OPEN = {
+    "": "leads to the description of the API",
     "healthz": "says that the process runs, nothing else",
     "readyz": "says whether it can work, nothing else",
     "metrics": "asks for its own token, or answers loopback only",
@@ -94,6 +95,33 @@ def test_nobody_gets_in_without_a_credential(client: Client) -> None:
     }
 
     assert {call: status for call, status in answers.items() if status != 401} == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("accept", ["text/html", "*/*"])
+def test_the_root_leads_to_the_description_of_the_api(client: Client, accept: str) -> None:
+    answer = client.get("/", headers={"Accept": accept}, follow=True)
+
+    assert answer.redirect_chain == [("/api/v1/docs", 302)]
+    assert answer.status_code == 200
+    assert "html" in answer.headers["Content-Type"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/no", "/api/v2/jobs", "/api/v1/jobs/"]
+)
+def test_an_unknown_address_of_the_api_is_a_problem_whoever_asks(client: Client, path: str) -> None:
+    answer = client.get(path, headers={"Accept": "text/html"})
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    assert answer.json()["code"] == "not_found"
+
+
+def test_an_unknown_address_elsewhere_is_a_page(client: Client) -> None:
+    answer = client.get("/no/such/page")
+
+    assert answer.status_code == 404
+    assert "html" in answer.headers["Content-Type"]
 
 
 @pytest.mark.django_db

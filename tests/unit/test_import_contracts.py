@@ -114,7 +114,7 @@ def test_what_is_under_the_roof_is_the_roof_or_the_ground() -> None:
     inside = set(re.findall(r"\((\w+)\)", config()[f"{PREFIX}under-the-roof"]["layers"]))
     roof = set(re.findall(r"\(jobplatform\.(\w+)\)", config()[f"{PREFIX}roof"]["layers"].strip().splitlines()[0]))
 
-    assert inside - roof == {"api", "backoffice", "telemetry"}
+    assert inside - roof == {"api", "backoffice", "broker", "telemetry"}
     assert roof <= inside
 
 

@@ -1,16 +1,17 @@
 import datetime as dt
 import hashlib
 from collections.abc import Callable
+from importlib import import_module
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from events.models import Event
 from ingestion import selectors, services
-from ingestion.errors import MessageConflict, MessageNotFound
-from ingestion.models import Comparison, DeadLetterCount, Message
+from ingestion.errors import CompanyOfAnotherProject, MessageConflict, MessageNotFound
+from ingestion.models import Company, Comparison, DeadLetterCount, Message
 from ingestion.services import DeadLetter
 from ingestion.states import KIND, MessageStatus
 from jobs import extensions
@@ -26,9 +27,14 @@ TIME = dt.datetime(2026, 11, 22, 5, tzinfo=dt.UTC)
 Receive = Callable[..., selectors.KnownMessage]
 
 
-def received(project_id: UUID, message_id: UUID, body: bytes) -> services.Received:
+def received(
+    project_id: UUID,
+    message_id: UUID,
+    body: bytes,
+    company_id: UUID = UUID(int=1),  # noqa: B008 - a constant
+) -> services.Received:
     return services.receive(
-        project_id=project_id, company_id=UUID(int=1), message_id=message_id, message_time=TIME, body=body
+        project_id=project_id, company_id=company_id, message_id=message_id, message_time=TIME, body=body
     )
 
 
@@ -79,11 +85,51 @@ def test_another_body_under_the_same_id_is_a_conflict_and_changes_nothing(ours: 
 def test_tenants_may_use_the_same_message_id(ours: Tenant, theirs: Tenant) -> None:
     message_id = uuid7()
     first = received(ours.project.id, message_id, b'{"a": 1}')
-    second = received(theirs.project.id, message_id, b'{"a": 2}')
+    second = received(theirs.project.id, message_id, b'{"a": 2}', UUID(int=2))
 
     assert second.created
     with pytest.raises(MessageNotFound):
         selectors.message(first.message.id, project_id=theirs.project.id)
+
+
+def test_a_company_belongs_to_the_project_that_used_it_first(ours: Tenant, theirs: Tenant) -> None:
+    message_id, body = uuid7(), body_of()
+    received(theirs.project.id, message_id, body)
+
+    for attempt in (message_id, uuid7()):
+        with pytest.raises(CompanyOfAnotherProject):
+            received(ours.project.id, attempt, body)
+
+    assert [row.project_id for row in Company.objects.all()] == [theirs.project.id]
+    assert not Message.objects.filter(project_id=ours.project.id).exists()
+    assert not Job.objects.filter(kind=KIND, project_id=ours.project.id).exists()
+    assert received(theirs.project.id, uuid7(), body).created
+
+
+def test_a_message_that_is_refused_binds_no_company(ours: Tenant) -> None:
+    message_id = uuid7()
+    received(ours.project.id, message_id, b"{}")
+
+    with pytest.raises(MessageConflict):
+        received(ours.project.id, message_id, b"{ }", UUID(int=2))
+
+    assert [row.company_id for row in Company.objects.all()] == [UUID(int=1)]
+
+
+def test_companies_of_messages_that_were_there_before_are_bound_by_the_migration(ours: Tenant, theirs: Tenant) -> None:
+    mine = [received(ours.project.id, uuid7(), b"{}", UUID(int=number)) for number in (1, 1, 2)]
+    received(theirs.project.id, uuid7(), b"{}", UUID(int=3))
+    Company.objects.all().delete()
+
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("ingestion.migrations.0002_company").BIND)
+
+    assert len(mine) == 3
+    assert dict(Company.objects.values_list("company_id", "project_id")) == {
+        UUID(int=1): ours.project.id,
+        UUID(int=2): ours.project.id,
+        UUID(int=3): theirs.project.id,
+    }
 
 
 def test_a_refused_job_leaves_no_message(ours: Tenant) -> None:
@@ -95,6 +141,7 @@ def test_a_refused_job_leaves_no_message(ours: Tenant) -> None:
         del extensions.submit_gates._things["test"]
 
     assert not Message.objects.exists()
+    assert not Company.objects.exists()
     assert not Job.objects.filter(kind=KIND).exists()
 
 

@@ -229,12 +229,25 @@ def test_another_tenants_message_is_as_unknown_as_none(
     assert shown(call("GET", f"{MESSAGES}?company_id={message.company_id}", key=theirs.text))["results"] == []
 
 
-def test_the_same_message_of_another_tenant_is_another_message(call: Call, theirs: Tenant) -> None:
-    body = body_of()
-    first, second = call("POST", MESSAGES, body), call("POST", MESSAGES, body, key=theirs.text)
+def test_the_same_message_id_of_another_tenant_is_another_message(call: Call, theirs: Tenant) -> None:
+    message_id = uuid7()
+    first = call("POST", MESSAGES, body_of(message_id))
+    second = call("POST", MESSAGES, body_of(message_id), key=theirs.text)
 
     assert (first.status_code, second.status_code) == (202, 202)
     assert shown(first, 202)["id"] != shown(second, 202)["id"]
+
+
+def test_nobody_takes_the_object_key_of_another_tenant(call: Call, theirs: Tenant, work: Work, storage: Path) -> None:
+    message_id, company_id = uuid7(), uuid7()
+    own = shown(call("POST", MESSAGES, body_of(message_id, company_id)), 202)
+
+    answer = call("POST", MESSAGES, body_of(message_id, company_id, other=1), key=theirs.text)
+
+    found = problem(answer, 409, "company_of_another_project")
+    assert str(own["project_id"]) not in json.dumps(found)
+    assert work() == {"done": 1}
+    assert (storage / own["object_key"]).read_bytes() == body_of(message_id, company_id)
 
 
 def test_a_message_that_ended_badly_shows_its_error(call: Call, receive: Receive, work: Work, storage: Path) -> None:

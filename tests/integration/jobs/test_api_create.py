@@ -8,12 +8,13 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
+from jobs import Done, Run, Unique, handler
 from jobs.extensions import Gate, Refusal, Registry, SubmitRequest
 from jobs.models import Job
 from jobs.models import Refusal as RefusalRow
 from jobs.refusals import MOST_A_MINUTE
 from tests.corpora.bad_json import BAD_JSON, GOOD_JSON, BadBody, within
-from tests.integration.jobs.conftest import JOBS, events
+from tests.integration.jobs.conftest import JOBS, Parcel, events
 from tests.integration.projects.conftest import Call, Tenant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("kinds")]
@@ -110,6 +111,19 @@ def test_a_unique_kind_answers_with_the_job_that_there_is(call: Call) -> None:
     assert [answer.status_code for answer in (first, again, other)] == [202, 200, 202]
     assert first.json() == again.json()
     assert other.json()["id"] != first.json()["id"]
+
+
+def test_payloads_that_are_the_same_to_the_handler_have_the_same_key(call: Call) -> None:
+    @handler("parcel.weigh", payload=Parcel, unique=Unique())
+    def weigh(_job: Run[Parcel]) -> Done:
+        return Done()
+
+    same = [{"parcel_id": "P-1"}, {"parcel_id": "P-1", "weight": 1}, {"weight": "1.0", "parcel_id": "P-1"}]
+
+    answers = [call("POST", JOBS, {"kind": "parcel.weigh", "payload": payload}) for payload in same]
+
+    assert [answer.status_code for answer in answers] == [202, 200, 200]
+    assert Job.objects.filter(kind="parcel.weigh").count() == 1
 
 
 @pytest.mark.parametrize("value", GOOD_JSON, ids=lambda value: value[:30].decode(errors="replace"))

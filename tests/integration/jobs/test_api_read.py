@@ -166,6 +166,26 @@ def test_a_page_carries_no_more_than_its_bytes(call: Call, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    "large",
+    [
+        "jsonb_build_object('text', repeat('a', 1000000))",  # compresses to a hundredth
+        "jsonb_build_object('n', (select jsonb_agg(1e300) from generate_series(1, 3300)))",  # 10 bytes each, shown 300
+    ],
+)
+@pytest.mark.parametrize("column", ["payload", "output", "metadata"])
+def test_a_page_is_measured_by_what_it_shows(call: Call, make: Make, large: str, column: str) -> None:
+    made = [make() for _ in range(12)]
+    with connection.cursor() as cur:
+        cur.execute(f"update jobs_job set {column} = {large}")
+
+    found = list(pages(call, f"{JOBS}?limit=100"))
+
+    assert [job["id"] for page in found for job in page["results"]] == [str(job_id) for job_id in made[::-1]]
+    assert max(len(page["results"]) for page in found) <= 5
+    assert all(job[column] for page in found for job in page["results"])
+
+
+@pytest.mark.parametrize(
     "query, code",
     [
         ("status=lost", "unknown_status"),
@@ -404,6 +424,41 @@ def test_a_payload_can_be_repaired_if_it_fits(call: Call, make: Make) -> None:
 
     assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "/payload/parcel_id")
     assert (good.status_code, good.json()["payload"]) == (200, {"parcel_id": "2"})
+
+
+def once(call: Call, parcel_id: str) -> str:
+    answer = call("POST", JOBS, {"kind": "parcel.once", "payload": {"parcel_id": parcel_id}})
+    assert answer.status_code == 202, "the key is free"
+    return f"{JOBS}/{answer.json()['id']}"
+
+
+def test_a_retry_takes_the_unique_key_again_or_is_refused(call: Call, make: Make) -> None:
+    first = once(call, "1")
+    Job.objects.update(status="failed")
+    second = once(call, "1")
+
+    refused = call("POST", f"{first}/retry")
+    Job.objects.filter(status="queued").update(status="failed")
+    accepted = call("POST", f"{first}/retry")
+    again = call("POST", JOBS, {"kind": "parcel.once", "payload": {"parcel_id": "1"}})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_status")
+    assert second.rpartition("/")[2] in refused.json()["detail"]
+    assert (accepted.status_code, accepted.json()["status"]) == (200, "queued")
+    assert (again.status_code, again.json()["id"]) == (200, first.rpartition("/")[2])
+
+
+def test_a_retry_with_another_payload_changes_the_unique_key(call: Call, make: Make) -> None:
+    first, other = once(call, "1"), once(call, "2")
+    Job.objects.filter(id=first.rpartition("/")[2]).update(status="blocked")
+
+    refused = call("POST", f"{first}/retry", {"payload": {"parcel_id": "2"}})
+    accepted = call("POST", f"{first}/retry", {"payload": {"parcel_id": "3"}})
+
+    assert (refused.status_code, accepted.status_code) == (409, 200)
+    assert once(call, "1") not in {first, other}
+    taken = call("POST", JOBS, {"kind": "parcel.once", "payload": {"parcel_id": "3"}})
+    assert (taken.status_code, taken.json()["id"]) == (200, first.rpartition("/")[2])
 
 
 @pytest.mark.parametrize("body", [{"reason": 7}, {"reason": "x" * 501}, {"why": "x"}, [], {"payload": []}])

@@ -43,12 +43,11 @@ NEVER_ANALYSED = "truncate jobs_job, jobs_attempt, jobs_uniquekey"
 @pytest.fixture(params=[0, 20_000], ids=["fresh", "20,000 finished jobs"])
 def link(request: pytest.FixtureRequest, db: None) -> psycopg.Connection[Any]:
     with connection.cursor() as cur:
+        cur.execute(NEVER_ANALYSED)
         if request.param:
             cur.execute(FINISHED, [request.param])
             # Millions instead of thousands make no other plan; the planner only has to know the table is large.
             cur.execute("analyze jobs_job")
-        else:
-            cur.execute(NEVER_ANALYSED)
     raw: psycopg.Connection[Any] = connection.connection
     return raw
 

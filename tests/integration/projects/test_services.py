@@ -77,7 +77,6 @@ def test_a_key_is_issued_and_only_its_hash_is_kept(project: Project) -> None:
     issued = issue(project, scopes_asked=["jobs:write", "jobs:read", "jobs:read"], reason="for the shop")
 
     kept = ApiKey.objects.get()
-    assert keys.is_genuine(issued.text)
     assert kept.key_id == keys.key_id_of(issued.text)
     assert (kept.project_id, kept.scopes, kept.created_by) == (project.id, ["jobs:read", "jobs:write"], "system")
     assert len(bytes(kept.hash)) == 32

@@ -1,10 +1,14 @@
 """Object storage in a directory and through a Django storage class. S3: tests/integration/ingestion/test_gateway.py."""
 
+import contextlib
 import datetime as dt
 import os
+import socketserver
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -263,3 +267,75 @@ def test_a_storage_in_memory_will_do(settings: Any) -> None:
     assert store.create(KEY, BODY) is False
     assert store.read(KEY) == BODY
     assert [found.key for found in store.listing("", 10).objects] == [KEY]
+
+
+# ------------------------------------------------------------------------------------------------ S3 that hangs
+class Hanging(socketserver.ThreadingTCPServer):
+    """A service that takes every request and answers `head`, then a byte now and then, or nothing."""
+
+    daemon_threads = True
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Hangs)
+        self.head = head
+        self.requests = 0
+        self.over = threading.Event()
+
+
+class _Hangs(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        service = cast("Hanging", self.server)
+        self.request.recv(65536)
+        service.requests += 1
+        with contextlib.suppress(OSError):
+            self.request.sendall(service.head)
+            while not service.over.wait(0.05):
+                self.request.sendall(b" " if service.head else b"")
+
+
+@pytest.fixture
+def hanging(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], Hanging]]:
+    """Start a service that hangs, as the object storage."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    running = []
+
+    def start(head: bytes) -> Hanging:
+        service = Hanging(head)
+        running.append(service)
+        threading.Thread(target=service.serve_forever, args=(0.05,), daemon=True).start()
+        port = service.server_address[1]
+        settings.STORAGE_URL = f"s3://bucket?endpoint_url=http://127.0.0.1:{port}&region=us-east-1"
+        return service
+
+    yield start
+    for service in running:
+        service.over.set()
+        service.shutdown()
+        service.server_close()
+
+
+def test_who_waits_for_an_original_waits_for_two_tries(
+    hanging: Callable[[bytes], Hanging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "GET_READ_SECONDS", 0.2)
+    service = hanging(b"")
+
+    with pytest.raises(StorageUnavailable):
+        gateway.get(KEY)
+
+    assert service.requests == gateway.GET_TRIES == 2
+
+
+def test_who_waits_for_an_original_that_drips_waits_so_many_seconds(
+    hanging: Callable[[bytes], Hanging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "GET_SECONDS", 0.5)
+    service = hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    began = time.monotonic()
+
+    with pytest.raises(StorageUnavailable, match="longer than"):
+        gateway.get(KEY)
+
+    assert time.monotonic() - began < 5
+    assert service.requests == 1

@@ -57,6 +57,39 @@ def test_a_log_is_followed_by_whole_lines_from_now_on(log: Log) -> None:
     assert log.new_lines() == ["two", "three"]
 
 
+def test_a_line_without_an_end_is_taken_in_parts_and_read_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LONGEST_READ", 10)
+    monkeypatch.setattr(children, "LOG_LIMIT", 60)
+    append(log, "." * 35)
+
+    assert [log.new_lines() for _ in range(4)] == [["." * 10], ["." * 10], ["." * 10], []]
+    append(log, "\nnext\n")
+    assert [line for _ in range(3) for line in log.new_lines()] == ["." * 5, "next"]
+    append(log, "." * 30)
+    assert [line for _ in range(4) for line in log.new_lines()] == ["." * 10] * 3
+    assert log.path.stat().st_size == 0, "it was set aside as well"
+
+
+def test_a_log_that_grows_faster_than_it_is_read_loses_nothing(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LONGEST_READ", 10)
+    monkeypatch.setattr(children, "LOG_LIMIT", 60)
+    append(log, "".join(f"{number:02}\n" for number in range(30)))
+
+    lines = [line for _ in range(30) for line in log.new_lines()]
+
+    assert lines == [f"{number:02}" for number in range(30)]
+
+
+def test_a_log_that_grows_without_measure_is_set_aside_unread(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LONGEST_READ", 10)
+    monkeypatch.setattr(children, "LOG_LIMIT", 60)
+    append(log, "line\n" * 100)
+
+    assert log.new_lines() == ["line", "line"]
+    assert log.path.stat().st_size == 0
+    assert log.new_lines() == []
+
+
 def test_the_tail_of_a_log_is_of_this_run(log: Log) -> None:
     append(log, "one\ntwo\nthree")
 

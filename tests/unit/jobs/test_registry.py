@@ -1,8 +1,8 @@
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from jobs import Batch, Done, Park, Reject, Retry, RetryIn, Run, Unique, Wait, handler, registry
 from jobs.errors import RegistrationError, UnknownKind
@@ -11,6 +11,14 @@ from jobs.testing import TestDesk, run_once
 
 class Letter(BaseModel):
     to: str
+
+
+class Money:
+    """Something that Pydantic does not know."""
+
+
+class Priced(BaseModel, arbitrary_types_allowed=True):
+    amount: Annotated[Money, BeforeValidator(lambda _: Money())]
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +57,7 @@ def test_a_name_is_noun_dot_verb(name: str) -> None:
     ("options", "sentence"),
     [
         ({"payload": dict}, "Pydantic"),
+        ({"payload": Priced}, "no JSON schema"),
         ({"payload": Letter, "timeout": 0}, "timeout"),
         ({"payload": Letter, "priority": 101}, "priority"),
         ({"payload": Letter, "unique": Unique(by=("from",))}, "does not have"),

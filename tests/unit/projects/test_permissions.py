@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from jobplatform.api.problems import Problem
 from jobplatform.api.views import ApiView
 from projects.authentication import Credential
-from projects.permissions import DenyAll, HasScope
+from projects.permissions import HasScope
 
 
 class Silent(ApiView):
@@ -65,7 +65,3 @@ def test_only_a_credential_opens(auth: Any) -> None:
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "BREW", "dispatch", "as_view"])
 def test_a_method_that_the_view_does_not_have_is_left_to_its_405(method: str) -> None:
     assert allowed(Speaking, Asked(method))
-
-
-def test_deny_all_denies_all() -> None:
-    assert not DenyAll().has_permission(Asked("GET", "jobs:read"), Speaking())  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """Places: a few connections for many threads, given back while a request waits."""
 
+import os
+import signal
 import threading
 from typing import Any
 
@@ -9,7 +11,9 @@ from django.db import OperationalError, connection, transaction
 
 from jobplatform.api import connections
 from jobplatform.api.connections import Places, away
+from jobplatform.embedded import Embedded
 from jobplatform.processes import wait_until
+from tests.databases import django_on
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -119,6 +123,18 @@ def test_who_waits_makes_room_for_others() -> None:
     closing(places)
 
 
+def test_who_waited_in_vain_comes_back_to_a_place_as_well() -> None:
+    def work(_environ: Any, _start: Any) -> list[bytes]:
+        with pytest.raises(TimeoutError), away():
+            raise TimeoutError
+        return [str(places._free.qsize()).encode()]
+
+    places = Places(work, most=1)
+
+    assert call(places) == b"0"
+    assert places._free.qsize() == 1
+
+
 def test_who_waits_inside_of_a_transaction_keeps_it() -> None:
     with transaction.atomic():
         pid = backend()
@@ -172,6 +188,35 @@ def test_a_connection_that_died_in_its_place_is_opened_anew() -> None:
 
     assert int(call(places)) != pid
     closing(places)
+
+
+def test_after_a_crash_of_the_server_no_place_owes_an_answer(scratch_servers: Embedded) -> None:
+    def work(_environ: Any, _start: Any) -> list[bytes]:
+        first = backend()
+        both.wait(20)  # so that each of the two has a place of its own
+        return [str(first).encode()]
+
+    places, both = Places(work, most=2), threading.Barrier(2)
+
+    def two() -> list[bytes]:
+        found: list[bytes] = []
+        running = [threading.Thread(target=lambda: found.append(call(places))) for _ in range(2)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(30)
+        return found
+
+    with django_on(scratch_servers.database_url):
+        assert len(set(two())) == 2
+        os.kill(scratch_servers.pids["postgres"], signal.SIGQUIT)  # at once, without a farewell to anybody
+        assert wait_until(lambda: "postgres" not in scratch_servers.pids, seconds=20)
+        scratch_servers.revive()
+        for server in scratch_servers.servers:
+            server.wait_ready()
+
+        assert len(set(two())) == 2
+        closing(places)
 
 
 def test_a_connection_that_died_while_a_request_waited_is_opened_anew() -> None:

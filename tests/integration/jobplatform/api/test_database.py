@@ -1,5 +1,7 @@
 """Statements of the hottest paths, and what may be tried again, against the real server."""
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +116,18 @@ class TestStatementOutsideOfATransaction:
     def test_a_dead_connection_is_opened_anew(self, committed: None, killer: psycopg.Connection[Any]) -> None:
         before = backend()
         killer.execute("select pg_terminate_backend(%s, 5000)", [before])
+
+        assert backend() != before
+
+    def test_a_connection_of_a_crashed_server_is_opened_anew(self, committed: None) -> None:
+        before = backend()
+        raw: Any = connection.connection
+        ours, servers = socket.socketpair()
+        os.dup2(ours.fileno(), raw.fileno())  # as a crash leaves it: a last warning, and nobody to write to
+        fields = b"SWARNING\0C57P02\0Mterminating connection because of crash\0\0"
+        servers.sendall(b"N" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        ours.close()
+        servers.close()
 
         assert backend() != before
 

@@ -17,7 +17,6 @@ from tests.corpora.bad_json import BAD_JSON, GOOD_JSON, ODD_QUERIES, BadBody
 pytestmark = [
     pytest.mark.urls("tests.integration.jobplatform.api.routes"),
     pytest.mark.django_db,
-    pytest.mark.usefixtures("kept_answers"),
 ]
 
 PROBLEM = "application/problem+json"

@@ -89,13 +89,6 @@ def test_a_cursor_with_a_changed_byte_is_refused(data: st.DataObject) -> None:
         page_of("/list", cursor=base64.urlsafe_b64encode(bytes(raw)).decode().rstrip("="))
 
 
-def test_the_sql_of_a_page_compares_all_keys_at_once() -> None:
-    page = page_of("/list", ("a", "id"), cursor=next_of(page_of("/list", ("a", "id"), limit="1"), (5, ID)))
-
-    assert page.sql("t.a", "t.id") == ("(t.a, t.id) < (%s, %s)", "t.a desc, t.id desc", [5, ID])
-    assert page_of("/list").sql("id") == ("true", "id desc", [])
-
-
 def test_a_link_keeps_the_filters() -> None:
     page = page_of("/list", limit="1", status="a b")
     answer = page.answer([(ID,), (ID,)], key=lambda row: row, show=str)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from typing import Any
 
 import orjson
@@ -117,6 +118,39 @@ def test_nearly_every_body_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) 
     body = {"kind": "a:b", "at": "2026-11-22T05:50:00Z", "url": "https://a.b:8000/", "é": "\\u00e9 ü", "n": [1, 2.5]}
 
     assert strict_json.loads(orjson.dumps(body)) == body
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"0", b'""', b'"\\""', b'{"a":0}', b'[",{["]', b" [ ] \n"])
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, part: bytes) -> None:
+    monkeypatch.setattr(strict_json, "MOST_VALUES", 100)
+    fits = b"[" + b",".join([part] * 40) + b"]"
+    too_many = b"[" + b",".join([part] * 101) + b"]"
+
+    assert len(strict_json.loads(fits)) == 40
+    assert (refusal_of(too_many).status, refusal_of(too_many).code) == (400, "too_many_values")
+    assert refusal_of(too_many[:-1]).code == "too_many_values"
+
+
+@pytest.mark.parametrize("text", ["1,2,3\n" * 100, '{"a": [' * 100, '\\",' * 100])
+def test_what_stands_in_a_text_is_no_value(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(strict_json, "MOST_VALUES", 10)
+
+    assert strict_json.loads(json.dumps({"text": text, text: 1}).encode()) == {"text": text, text: 1}
+
+
+def test_a_text_without_an_end_is_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_json, "MOST_VALUES", 10)
+
+    assert refusal_of(b'["' + b"a," * 100).code in {"invalid_json", "too_many_values"}
+
+
+def test_a_large_body_of_nothing_is_refused_in_a_moment() -> None:
+    began = time.process_time()
+
+    for part in (b"[],", b'"",', b'"":0,', b"{}, "):
+        assert refusal_of((b"[" + part * (16 * 2**20 // len(part)))[: 16 * 2**20]).code == "too_many_values"
+
+    assert time.process_time() - began < 4
 
 
 def test_a_problem_does_not_repeat_what_was_sent() -> None:

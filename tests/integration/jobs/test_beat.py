@@ -1,0 +1,26 @@
+"""Schedules that cannot fire."""
+
+from types import SimpleNamespace
+
+import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobs import beat
+from tests.integration.jobs.conftest import events
+
+pytestmark = pytest.mark.django_db
+
+
+def test_each_pause_of_a_schedule_can_be_read_by_its_subject_and_seq() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    for name in ("a", "b"):
+        PeriodicTask.objects.create(name=name, task="no.such", interval=every)
+
+    for name in ("a", "b", "b"):  # paused once only
+        beat._pause(SimpleNamespace(name=name), "no handler")
+    PeriodicTask.objects.filter(name="a").update(enabled=True)
+    beat._pause(SimpleNamespace(name="a"), "still none")
+
+    found = events("schedule.paused")
+    assert [(event["schedule"], event["seq"]) for event in found] == [("a", 1), ("b", 1), ("a", 1)]
+    assert len({event["subject_id"] for event in found}) == 3
