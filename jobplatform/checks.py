@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
 import redis
@@ -127,7 +127,7 @@ def _for_redis(url: str) -> str:
     if parts.scheme != "redis+socket":
         return url
     number = dict(parse_qsl(parts.query)).get("virtual_host", "0").strip("/")
-    return urlunsplit(("unix", parts.netloc, parts.path, f"db={number}", ""))
+    return f"unix://{parts.netloc}{parts.path}?db={number}"
 
 
 def _broker() -> Iterator[CheckMessage]:
