@@ -2,8 +2,7 @@
 #
 #   make demo                     real messages through the whole platform, with a table of what happened
 #   make up [PORT=n] [DATA=dir]   the platform until Ctrl-C; PORT=0 takes a free port
-#   make test [ONLY=path]         the tests; make test-all: also those that kill processes or drive a browser;
-#                                 make test-long: those with their full counts
+#   make test [ONLY=path]         the tests; make test-long: those with their full counts
 #   make handler NAME=noun.verb [INTO=dir]   a handler and its test, to start from
 #   make bench [ONLY=part]        the measured claims of the README
 #   make lint                     the checkers
@@ -19,8 +18,6 @@ PORT ?=
 ONLY ?=
 NAME ?=
 INTO ?= .
-# What `make test` runs. The suites that kill processes or drive a browser run by `make test-all`.
-SETTLED := tests/unit tests/integration tests/acceptance/test_tutorial.py tests/acceptance/test_other_stores.py
 # The first interpreter that is new enough and can make a virtual environment.
 ifndef PYTHON
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -33,7 +30,7 @@ STAY := exec $(RUN) -I -S jobplatform/launch.py $$PPID SIGTERM - $(RUN)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up handler test test-all test-long bench lint audit sbom lock clean clean-data base dev
+.PHONY: help demo up handler test test-long bench lint audit sbom lock clean clean-data base dev
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,10 +45,7 @@ handler: base
 	@exec $(RUN) manage.py newhandler "$(NAME)" --into "$(INTO)"
 
 test: dev
-	@exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 2 --dist loadfile $(SETTLED))
-
-test-all: dev
-	@exec $(RUN) -m pytest -m "not long"
+	@exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 3 --dist loadfile)
 
 test-long: dev
 	@exec $(RUN) -m pytest -m long $(ONLY)

@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from kombu.transport import TRANSPORT_ALIASES
 
+from jobs.errors import RegistrationError
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 
 # Without Celery's Django fixup: it closes the database connection around every task, and one lasting connection per
@@ -19,7 +21,10 @@ app = Celery("jobplatform", fixups=[])
 app.conf.update(settings.CELERY, worker_consumer="jobplatform.broker:Consumer")
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "jobplatform.broker:Transport"))
 
-django.setup()
+try:
+    django.setup()
+except (ImproperlyConfigured, RegistrationError) as refusal:
+    sys.exit(f"{refusal}")
 
 from jobplatform.checks import refuse_bad_boot  # noqa: E402 - models are ready only now
 from jobs import tasks  # noqa: E402

@@ -111,8 +111,9 @@ class Outbox:
         *,
         progress: Mapping[str, Any] | None = None,
         steps: Mapping[str, Any] | None = None,
+        on: Connection | None = None,
     ) -> None:
-        """Store progress or a finished step at once.
+        """Store progress or a finished step at once. `on`: Django's own connection, for who cannot ask Django for it.
 
         Raises:
             LostClaim: the job belongs to somebody else by now.
@@ -124,6 +125,7 @@ class Outbox:
             job.claim_no,
             progress=orjson.dumps(progress).decode() if progress else None,
             steps=orjson.dumps(steps).decode() if steps else None,
+            on=on,
         )
         if not kept:
             raise LostClaim

@@ -23,7 +23,7 @@ from jobs.outbox import Outbox
 from jobs.outcomes import Done
 from jobs.registry import Kind
 from jobs.run import Run
-from jobs.store import Claimed, Verdict
+from jobs.store import Claimed, Connection, Verdict
 
 FLUSH_SECONDS = 0.05  # a finished outcome waits at most this long for its commit
 LOG_LINES = 1000
@@ -64,7 +64,7 @@ class Shift:
         steps = self._steps(run)
         if name not in steps:
             result = work()
-            self.outbox.keep(self.running[run.id][0], steps={name: result})
+            self.outbox.keep(self.running[run.id][0], steps={name: result}, on=self._link())
             steps[name] = result
         return steps[name]
 
@@ -74,9 +74,13 @@ class Shift:
             result = work()
             if inspect.isawaitable(result):
                 result = await result
-            self.outbox.keep(self.running[run.id][0], steps={name: result})
+            self.outbox.keep(self.running[run.id][0], steps={name: result}, on=self._link())
             steps[name] = result
         return steps[name]
+
+    def _link(self) -> Connection | None:
+        """The connection for what a handler notes. Inside of an event loop Django does not show its own."""
+        return self.django.connection if self.kind.is_async else None
 
     def _steps(self, run: Run[Any]) -> dict[str, Any]:
         job, _ = self.running[run.id]
@@ -91,7 +95,7 @@ class Shift:
         mine.progress = {"done": done, "total": total, "note": bounded(note, 200)}
         if time.monotonic() - mine.progress_kept >= 1.0:
             mine.progress_kept = time.monotonic()
-            self.outbox.keep(self.running[run.id][0], progress=mine.progress)
+            self.outbox.keep(self.running[run.id][0], progress=mine.progress, on=self._link())
 
     def log(self, run: Run[Any], message: str, values: Mapping[str, Any]) -> None:
         """Keep a line with the attempt; the oldest go first when there are too many."""

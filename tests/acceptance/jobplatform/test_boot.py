@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from jobplatform.embedded import Embedded
 from tests.databases import Cluster
@@ -45,8 +46,9 @@ Run = Callable[..., Said]
 
 
 @pytest.fixture
-def database(cluster: Cluster) -> Iterator[str]:
-    url = cluster.make()
+def database(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    with django_db_blocker.unblock():
+        url = cluster.make()
     yield url
     cluster.drop(url)
 

@@ -59,6 +59,7 @@ def test_a_finished_step_is_not_done_again(platform: Platform, kind: str) -> Non
     platform.wait_ended([job])
 
     row = platform.job(job)
+    assert row["output"], [(a["outcome"], a["error"]) for a in platform.attempts(job)]
     assert row["output"]["first"] == "first of attempt 1"
     assert row["steps"]["first"] == "first of attempt 1"
     assert row["progress"] == {"done": 1, "total": 2, "note": "half of it"}
