@@ -292,7 +292,10 @@ def retry(
         _keep_unique(job, payload)
         data = _json({"reason": reason or "requested", "actor": actor})
         moved = store.move_many(verb, [(job.id, job.project_id)], data=data, payload=text, fresh=True)
-        _audit("job.retry" if text is None else "job.edit_and_retry", job, actor, reason)
+        if text is None:
+            _audit("job.retry", job, actor, reason)
+        else:  # the row keeps the new payload only
+            _audit("job.edit_and_retry", job, actor, reason, before={"payload": job.payload, "steps": job.steps})
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return _fresh(job)
 
@@ -349,7 +352,7 @@ def _fresh(job: Job) -> Job:
     return Job.objects.get(id=job.id, project_id=job.project_id)
 
 
-def _audit(action: str, job: Job, actor: str, reason: str) -> None:
+def _audit(action: str, job: Job, actor: str, reason: str, **more: Any) -> None:
     audit.record(
         action=action,
         actor=actor,
@@ -357,5 +360,5 @@ def _audit(action: str, job: Job, actor: str, reason: str) -> None:
         subject_id=job.id,
         project_id=job.project_id,
         reason=reason,
-        data={"kind": job.kind, "status": job.status},
+        data={"kind": job.kind, "status": job.status, **more},
     )

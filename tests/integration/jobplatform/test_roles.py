@@ -278,9 +278,9 @@ def test_the_policy_of_the_app_leaves_no_trace_in_a_plan(
 
 WHOLE_PLATFORM = {
     "jobs/any_due", "jobs/due", "jobs/lower_mark", "jobs/raise_mark", "jobs/sweep", "jobs/owned",
-    "events/adopt", "events/lag", "events/read",
+    "events/adopt", "events/end_writers", "events/lag", "events/read",
 }  # fmt: skip
-"""What the engine asks about all projects at once: what is due, what a worker holds, how far the log is read."""
+"""What the engine asks about all projects at once: what is due, what a worker holds, how far the log is read, and who holds it back."""
 
 
 def test_every_other_named_statement_says_itself_which_project_it_means() -> None:

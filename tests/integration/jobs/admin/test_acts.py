@@ -82,7 +82,9 @@ def test_a_payload_is_edited_and_the_job_retried(operator: Client, make: Make) -
     assert "&quot;order_id&quot;: &quot;o-1&quot;" in shown
     assert fresh(job).payload == {"order_id": "o-2", "amount": 5}
     assert fresh(job).status == Status.QUEUED
-    assert AuditRecord.objects.get(subject_id=str(job.id)).action == "job.edit_and_retry"
+    record = AuditRecord.objects.get(subject_id=str(job.id))
+    assert record.action == "job.edit_and_retry"
+    assert record.data["before"]["payload"]["order_id"] == "o-1"
 
 
 @pytest.mark.parametrize(
