@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -23,6 +24,7 @@ from benchmarks.stage import SideFailed, Stage
 from jobplatform.embedded import EmbeddedError
 
 HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
 ROUNDS = 5
 BUSY = 0.5  # load average above which somebody else uses the machine
 
@@ -84,12 +86,17 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _keep(out: Path, rows: list[results.Row], found: Mapping[str, object]) -> None:
+def _keep(out: Path, rows: list[results.Row], found: Mapping[str, Any]) -> None:
     """Write the rows, the chart of all rows, and what every single run found."""
     merged = results.write(out / "results.json", rows)
     (out / "chart.svg").write_text(report.chart(merged))
+    if out == HERE:
+        README.write_text(report.into(README.read_text(), merged))
+    runs = out / "runs.json"
+    before = json.loads(runs.read_text()) if runs.exists() else {}
+    parts = {name: {**before.get(name, {}), **found[name]} for name in ("sides", "runs")}
     measured_at = datetime.now(UTC).isoformat("T", "seconds")
-    (out / "runs.json").write_text(json.dumps({"measured_at": measured_at, **found}, indent=1) + "\n")
+    runs.write_text(json.dumps({"measured_at": measured_at, **found, **parts}, indent=1) + "\n")
 
 
 def _machine() -> str:

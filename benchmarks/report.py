@@ -43,6 +43,34 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+BEGINS, ENDS = "<!-- measured -->\n", "<!-- /measured -->"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table of Markdown: ratios first, because absolute numbers depend on the machine."""
+    lines = ["| what | ratio | asked | ours | peer | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        sign = "≤" if row.lower_is_better else "≥"
+        asked = "" if row.must is None else f"{sign} {row.must:g}{' ×' if row.peer is not None else ''}"
+        ratio = "" if row.ratio is None else f"**{figure(row.ratio)} ×**"
+        ours, peer = ("" if value is None else f"{figure(value)} {row.unit}" for value in (row.ours, row.peer))
+        lines.append(f"| {row.name} | {ratio} | {asked} | {ours} | {peer} | {row.peer_name or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def into(document: str, rows: Sequence[Row]) -> str:
+    """A document with the table between its two marks made anew.
+
+    Raises `ValueError` when it lacks the marks.
+    """
+    before, found, rest = document.partition(BEGINS)
+    _, ended, after = rest.partition(ENDS)
+    if not found or not ended:
+        message = f"The document has no {BEGINS.strip()} ... {ENDS}."
+        raise ValueError(message)
+    return before + BEGINS + markdown(rows) + ENDS + after
+
+
 def chart(rows: Sequence[Row]) -> str:
     """Bars of ours and of each peer as an SVG document, one group per thing that is measured."""
     parts: list[str] = []

@@ -1,13 +1,16 @@
 """How results are shown."""
 
 import io
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import report, results
 from benchmarks.results import compare
 
+ROOT = Path(__file__).resolve().parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS = [
     compare("drain against Celery prefork", "jobs/s", [20_000], [800], peer_name="Celery prefork", must=15, aim=35),
@@ -53,3 +56,21 @@ def test_the_table_says_what_was_reached_and_what_was_missed() -> None:
 
 def test_numbers_are_written_for_people() -> None:
     assert [report.figure(value) for value in (12_345.6, 99.94, 2.567, None)] == ["12,346", "99.9", "2.57", ""]
+
+
+def test_the_table_is_put_between_its_marks_and_nothing_else_changes() -> None:
+    document = f"before\n{report.BEGINS}old\n{report.ENDS}\nafter\n"
+    renewed = report.into(document, ROWS)
+    assert renewed == f"before\n{report.BEGINS}{report.markdown(ROWS)}{report.ENDS}\nafter\n"
+    assert report.into(renewed, ROWS) == renewed
+    with pytest.raises(ValueError, match="measured"):
+        report.into("without marks", ROWS)
+
+
+def test_a_row_without_a_peer_has_no_ratio() -> None:
+    assert report.markdown(ROWS[3:]).splitlines()[2] == "| confirmations |  | ≥ 50 | 70 tx/s |  |  |"
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert report.into(readme, results.read(ROOT / "benchmarks" / "results.json")) == readme
