@@ -1,12 +1,15 @@
 """Servers that may be killed, and platforms of real processes on them."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.databases import django_on
 from tests.processes import Platform, Servers
+from tests.reports import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")
@@ -31,17 +34,6 @@ def own_platform(servers: Servers, django_db_blocker: DjangoDbBlocker) -> Iterat
     """The same for one test."""
     with django_db_blocker.unblock(), Platform(servers.cluster, servers.broker_url) as platform:
         yield platform
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the processes wrote to the report of a test that failed."""
-    report = yield
-    if report.failed and isinstance(item, pytest.Function):
-        for platform in item.funcargs.values():
-            if isinstance(platform, Platform):
-                report.sections.append(("processes", platform.story()))
-    return report
 
 
 @pytest.fixture

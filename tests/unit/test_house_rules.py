@@ -376,8 +376,8 @@ def test_the_project_names_no_path_of_the_machine_it_was_written_on() -> None:
 
 def test_a_path_of_a_machine_is_found() -> None:
     assert MACHINE_PATH.search("see /home/jane/checkout")
-    assert not MACHINE_PATH.search("GET /api/v1/work/items")
-    assert not MACHINE_PATH.search("$HOME/work/x ~/work/x")
+    assert not MACHINE_PATH.search("GET /api/v1/users/home/items")
+    assert not MACHINE_PATH.search("$HOME/root/x ~/root/x")
 
 
 def test_lock_files_name_no_registry() -> None:

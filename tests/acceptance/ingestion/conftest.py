@@ -3,8 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,11 @@ import pytest
 from pytest_django import DjangoDbBlocker
 from uuid_utils.compat import uuid7
 
+from tests.acceptance.jobs.web import Answer
 from tests.databases import Cluster
 from tests.processes import Platform
 
 ENDED = {"processed", "failed", "rejected", "cancelled"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.content)
 
 
 class Site:

@@ -12,7 +12,8 @@ from uuid_utils.compat import uuid7
 
 from jobs.schedule import PLATFORM
 from jobs.services import JobRequest, submit_many
-from tests.acceptance.ingestion.conftest import Answer, Site, body_of
+from tests.acceptance.ingestion.conftest import Site, body_of
+from tests.acceptance.jobs.web import Answer
 
 pytestmark = pytest.mark.timeout(240)
 

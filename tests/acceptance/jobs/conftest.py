@@ -1,13 +1,16 @@
 """A platform of real processes on the session's own servers."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.databases import Cluster
 from tests.processes import Platform
+from tests.reports import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +20,3 @@ def platform(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[P
         platform.relay()
         platform.worker()
         yield platform
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the processes wrote to the report of a test that failed."""
-    report = yield
-    if report.failed and isinstance(item, pytest.Function):
-        for platform in item.funcargs.values():
-            if isinstance(platform, Platform):
-                report.sections.append(("processes", platform.story()))
-    return report

@@ -11,8 +11,8 @@ import pytest
 from django.test.client import ClientHandler
 
 from jobplatform.api.shortcut import Shortcut
-from jobs import views
 from jobs.models import Job
+from jobs.views import jobs as views
 from projects import services
 from tests.corpora.bad_json import BAD_JSON
 from tests.integration.jobs.conftest import kinds

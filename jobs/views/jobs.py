@@ -1,4 +1,4 @@
-"""Jobs and kinds over HTTP: parse, call, answer. The project is that of the caller's credential."""
+"""Jobs over HTTP: parse, call, answer. The project is that of the caller's credential."""
 
 import re
 from collections import Counter
@@ -36,14 +36,12 @@ from jobs.serializers import (
     Envelope,
     ExplainShown,
     JobShown,
-    KindShown,
     RetryJob,
     example_of,
     explain,
     schema_of,
     show_attempt,
     show_job,
-    show_kind,
     show_new,
 )
 from jobs.states import Status
@@ -472,43 +470,3 @@ class JobRetryView(ApiView):
     def get_example(self, request: ApiRequest) -> dict[str, Any]:
         """A reason. To repair the payload, add `payload`."""
         return {"reason": "The cause was repaired."}
-
-
-# ---------------------------------------------------------------------------------------------- kinds
-
-
-class KindsView(ApiView):
-    """Kinds of jobs that can be created here, with the JSON schema of their payloads and an example of each."""
-
-    name = "Kinds"
-    scopes = {"GET": "jobs:read"}
-
-    @extend_schema(
-        operation_id="kinds_list", parameters=LIST_PARAMETERS, responses={200: page_of(KindShown), **PROBLEMS}
-    )
-    def get(self, request: ApiRequest) -> Response:
-        """List the kinds by name."""
-        page = CursorPage(request, keys=("name",), newest_first=False)
-        kinds = [kind for kind in registry.kinds() if kind.public]
-        if page.after is not None:
-            (edge,) = page.after
-            kinds = [kind for kind in kinds if (kind.name < edge if page.descending else kind.name > edge)]
-        if page.descending:
-            kinds.reverse()
-        rows = page.ordered(kinds[: page.fetch])
-        return Response(page.answer(rows, key=lambda kind: (kind.name,), show=show_kind))
-
-
-class KindView(ApiView):
-    """One kind of job: what its payload must be, and its policies."""
-
-    name = "Kind"
-    scopes = {"GET": "jobs:read"}
-
-    @extend_schema(operation_id="kinds_get", responses={200: KindShown, **PROBLEMS})
-    def get(self, request: ApiRequest, kind: str) -> Response:
-        """Show one kind."""
-        found = registry.find(kind)
-        if found is None or not found.public:
-            raise Problem(404, "kind_not_found", "There is no such kind.")
-        return Response(show_kind(found))
