@@ -53,15 +53,21 @@ class Drain:
 
 @dataclass(frozen=True)
 class PickUp:
-    """Milliseconds until an idle worker starts a job, from the moment that its COMMIT (or its message) goes out."""
+    """Milliseconds until an idle worker starts a job.
+
+    `p50`, `p99`: from its commit; for a peer without one, from the moment at which its message goes out. `out_…`: from
+    the moment at which COMMIT, or the message, goes out. `called_…`: from the start of the call that sends it.
+    """
 
     side: str
 
     def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
         samples = on.run(self.side).command("pickup", str(length.samples))["samples"]
-        called, handed_over, _ = ([one / 1e6 for one in column] for column in zip(*samples, strict=True))
-        values = {"p50": percentile(handed_over, 50), "p99": percentile(handed_over, 99)}
-        return values | {"called_p50": percentile(called, 50), "called_p99": percentile(called, 99)}, jobs
+        columns = ([one / 1e6 for one in column] for column in zip(*samples, strict=True))
+        since = zip(("called_", "out_", ""), columns, strict=True)
+        return {
+            f"{prefix}p{percent}": percentile(column, percent) for prefix, column in since for percent in (50, 99)
+        }, jobs
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,8 @@ CLAIMS: tuple[Claim, ...] = (
     _drain("drain against DBOS", "DBOS drain", "DBOS"),
     _pick_up("idle pick-up p50 against Celery solo x 2", "p50", "solo pick-up", "Celery solo x 2"),
     _pick_up("idle pick-up p99 against Celery solo x 2", "p99", "solo pick-up", "Celery solo x 2"),
+    _pick_up("idle pick-up p50 from the sending of COMMIT", "out_p50", "prefork pick-up", PREFORK),
+    _pick_up("idle pick-up p99 from the sending of COMMIT", "out_p99", "prefork pick-up", PREFORK),
     _pick_up("idle pick-up p50 from the start of the call", "called_p50", "prefork pick-up", PREFORK),
     _pick_up("idle pick-up p99 from the start of the call", "called_p99", "prefork pick-up", PREFORK),
 )

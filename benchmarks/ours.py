@@ -162,12 +162,16 @@ class Ours(protocol.Peer):
                 time.sleep(0.005)
         return (time.monotonic_ns() - tally.first_ns) / 1e9
 
-    def send(self, index: int) -> int:
+    def send(self, index: int) -> protocol.Handover:
         from jobs.services import submit
 
+        committed: list[int] = []
         with transaction.atomic():
+            # The first thing that runs when COMMIT has returned, before the bell of the job.
+            transaction.on_commit(lambda: committed.append(time.monotonic_ns()))
             submit(project_id=self.project, kind=PICK_UP, payload={"number": index})
-            return time.monotonic_ns()  # the COMMIT is the next thing that goes out
+            went_out = time.monotonic_ns()  # the COMMIT is the next thing that goes out
+        return protocol.Handover(went_out, committed[0])
 
     def verify(self, jobs: int) -> dict[str, object]:
         """Look at every row that the run left behind. Raises `AssertionError` with all that is wrong."""

@@ -12,7 +12,7 @@ import structlog
 
 from events import consumers
 from jobs import doorbells, registry, shelves, slots, store, window, workers
-from jobs.bell import CHANNEL, bell, decode
+from jobs.bell import Ear, bell
 from jobs.outbox import Outbox
 from jobs.registry import Kind
 from jobs.runner import Shift, run_batch
@@ -25,6 +25,7 @@ LINGER_SECONDS = 5.0
 LOOK_SECONDS = 0.25  # how often a lingering pump looks whether its slot is still not needed
 WORK_SECONDS = 0.075  # a batch is sized for so much work
 FIRST_BATCH = 16  # before anything was measured
+DEAF_SECONDS = 0.05  # while a handler runs, nobody reads what its connection hears: a slow kind does not listen then
 CROWD_SECONDS = 0.05  # how often a pump looks whether another kind waits for its slot
 PLANS_SECONDS = 10.0
 CAPPED_EVERY = 16  # claims; shelves with a cap are rare and get their turn between the others
@@ -127,14 +128,23 @@ def consume(post: Post, name: str, doorbell: UUID | None) -> dict[str, Any]:
 
 
 def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
+    pace = post.paces.setdefault(kind.name, Pace())
+    ear = Ear()
+    try:
+        return _rounds(post, kind, outbox, pace, ear)
+    finally:
+        ear.close()
+
+
+def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -> int:
     claimed, round_ = 0, 0
     hint: tuple[int, ...] = ()
     ends = time.monotonic() + BUDGET_SECONDS
-    pace = post.paces.setdefault(kind.name, Pace())
     looked = time.monotonic()
     thorough = True  # look at both sorts of shelves before lingering; behind that, at a hint, the usual sort is enough
+    busy = False
     while not slots.stopping():
-        capped = round_ % CAPPED_EVERY == CAPPED_EVERY - 1
+        capped = not hint and round_ % CAPPED_EVERY == CAPPED_EVERY - 1
         taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
         if not taken and (capped or thorough):
             taken = _work(post, kind, outbox, pace, capped=not capped, hint=hint)
@@ -145,16 +155,28 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
             break
         if taken:
             hint = ()
+            if busy:
+                ear.close()
+            busy = True
             if now - looked > CROWD_SECONDS:
                 looked = now
                 if _crowded(kind):
                     break
             continue
-        heard = _linger(kind, min(ends, now + LINGER_SECONDS))
+        busy = False
+        if not _slot_free(kind.queue):
+            break
+        if ear.open():
+            # What was committed between the empty claim and LISTEN was not notified to us: look once more.
+            thorough = True
+            continue
+        heard = _linger(kind, ear, min(ends, now + LINGER_SECONDS))
         if heard is None:
             break
         hint = heard
         thorough = not hint  # nobody told which shelf
+        if kind.is_async or pace.seconds > DEAF_SECONDS:
+            ear.close()
     return claimed
 
 
@@ -162,7 +184,13 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
     """Claim one batch and run it."""
     most = min(kind.batch.max, kind.window) if kind.is_async else pace.batch(kind.batch.max)
     jobs = store.claim_many(
-        kind.name, batch=most, worker=post.worker, announce=kind.announces, capped=capped, hint=hint
+        kind.name,
+        batch=most,
+        worker=post.worker,
+        announce=kind.announces,
+        capped=capped,
+        hint=hint,
+        lazy=not kind.retry.one_shot,
     )
     if not jobs:
         return 0
@@ -186,7 +214,9 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
 
 
 def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
-    return store.claim_many(kind.name, batch=room, worker=post.worker, announce=kind.announces)
+    return store.claim_many(
+        kind.name, batch=room, worker=post.worker, announce=kind.announces, lazy=not kind.retry.one_shot
+    )
 
 
 _raised: dict[int, float] = {}
@@ -205,28 +235,16 @@ def _raise_marks(jobs: list[store.Claimed]) -> None:
         shelves.raise_marks(marks)
 
 
-def _linger(kind: Kind[Any], until: float) -> tuple[int, ...] | None:
+def _linger(kind: Kind[Any], ear: Ear, until: float) -> tuple[int, ...] | None:
     """Wait for a notification of this kind while a slot is free beside it. None: end the pump."""
-    link = store.connection_of_django()
-    if not _slot_free(kind.queue):
-        return None
-    psycopg.Cursor(link).execute(f"listen {CHANNEL}")
-    try:
-        # What was committed between the empty claim and LISTEN was not notified to us: look once more.
-        if shelves.any_due([kind.name]):
+    while (left := until - time.monotonic()) > 0 and not slots.stopping():
+        heard = ear.hear(min(left, LOOK_SECONDS))
+        if heard is None:
             return ()
-        while (left := until - time.monotonic()) > 0 and not slots.stopping():
-            # The generator holds the connection until it ends, so it ends before anything else is asked.
-            for notice in list(link.notifies(timeout=min(left, LOOK_SECONDS), stop_after=1)):
-                filled = decode(notice.payload)
-                mine = () if filled is None else tuple(shelves.of_kind(kind.name, filled))
-                if mine or filled is None:
-                    return mine
-            if not _slot_free(kind.queue):
-                return None
-    finally:
-        if not link.closed:
-            psycopg.Cursor(link).execute(f"unlisten {CHANNEL}")
+        if mine := shelves.of_kind(kind.name, heard):
+            return tuple(mine)
+        if not _slot_free(kind.queue):
+            return None
     return None
 
 

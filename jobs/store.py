@@ -209,9 +209,13 @@ def claim_many(
     announce: bool = False,
     capped: bool = False,
     hint: Sequence[int] = (),
+    lazy: bool = False,
     on: Connection | None = None,
 ) -> list[Claimed]:
-    """Take up to `batch` due jobs of a kind for a worker. `hint` names shelves that were just filled."""
+    """Take up to `batch` due jobs of a kind for a worker. `hint` names shelves that were just filled.
+
+    `lazy`: do not wait until the claim is on disk. Not for jobs that must never run twice.
+    """
     params = {
         "kind": kind,
         "batch": batch,
@@ -219,13 +223,14 @@ def claim_many(
         "announce": int(announce),
         "capped": capped,
         "hint": list(hint),
+        "lazy": lazy,
     }
     with run("claim", params, on) as cur:
         return [Claimed(*row) for row in cur.fetchall()]
 
 
 def commit_many(
-    verdicts: Sequence[Verdict], *, worker: int | None, on: Connection | None = None
+    verdicts: Sequence[Verdict], *, worker: int, on: Connection | None = None
 ) -> dict[UUID, tuple[Status, int]]:
     """End attempts. Returns status and shelf by id of those whose claim still held; the others changed nothing."""
     with run(

@@ -92,4 +92,4 @@ def django_on(url: str) -> Iterator[None]:
 def _start_anew() -> None:
     """Forget what this process remembers of a database: ids of shelves, and the bell's own connection."""
     shelves.forget()
-    bell._pid = 0
+    bell.hang_up()

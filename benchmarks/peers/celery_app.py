@@ -87,6 +87,6 @@ class CeleryPeer(protocol.Peer):
     def open_gate(self) -> None:
         self.app.control.add_consumer("work", reply=False)
 
-    def send(self, index: int) -> int:
+    def send(self, index: int) -> protocol.Handover:
         self.app.tasks["pick_up"].apply_async((index,))
-        return self.published
+        return protocol.Handover.at(self.published)

@@ -11,7 +11,7 @@ import time
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
 
 from benchmarks import recorder
-from benchmarks.peers.protocol import LibraryPeer, database_url, serve
+from benchmarks.peers.protocol import Handover, LibraryPeer, database_url, serve
 
 POLL_SECONDS = 0.05
 CONCURRENCY = 50
@@ -64,10 +64,10 @@ class Dbos(LibraryPeer):
         for number in range(jobs):
             self._send("noop", number)
 
-    def send(self, index: int) -> int:
+    def send(self, index: int) -> Handover:
         handed_over = time.monotonic_ns()
         self._send("pick_up", index)
-        return handed_over
+        return Handover.at(handed_over)
 
     def _send(self, workflow: str, number: int) -> None:
         self.client = self.client or DBOSClient(system_database_url=database_url())

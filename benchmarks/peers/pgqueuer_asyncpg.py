@@ -19,7 +19,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from benchmarks import recorder
-from benchmarks.peers.protocol import LibraryPeer, database_url, serve
+from benchmarks.peers.protocol import Handover, LibraryPeer, database_url, serve
 
 BATCH = 500  # 100 costs a third more CPU a job here, 1000 hardly less
 ENQUEUED_AT_ONCE = 1000
@@ -57,8 +57,8 @@ class Pgqueuer(LibraryPeer):
 
         self.loop.run_until_complete(fill())
 
-    def send(self, index: int) -> int:
-        return int(self.loop.run_until_complete(self._send(index)))
+    def send(self, index: int) -> Handover:
+        return Handover.at(int(self.loop.run_until_complete(self._send(index))))
 
     async def _send(self, index: int) -> int:
         self.queries = self.queries or await self._connect()

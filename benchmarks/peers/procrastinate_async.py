@@ -12,7 +12,7 @@ import time
 from procrastinate import App, PsycopgConnector
 
 from benchmarks import recorder
-from benchmarks.peers.protocol import LibraryPeer, database_url, serve
+from benchmarks.peers.protocol import Handover, LibraryPeer, database_url, serve
 
 CONCURRENCY = 20
 ENQUEUED_AT_ONCE = 1000
@@ -47,13 +47,13 @@ class Procrastinate(LibraryPeer):
                 numbers = range(start, min(start + ENQUEUED_AT_ONCE, jobs))
                 noop.batch_defer(*({"number": number} for number in numbers))
 
-    def send(self, index: int) -> int:
+    def send(self, index: int) -> Handover:
         if not self.opened:
             app.open()
             self.opened = True
         handed_over = time.monotonic_ns()  # one statement, which commits itself
         pick_up.defer(index=index)
-        return handed_over
+        return Handover.at(handed_over)
 
     def work(self) -> None:
         async def run() -> None:

@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from benchmarks import recorder
@@ -31,6 +31,18 @@ READY_WITHIN = 60.0  # seconds that workers may take to start
 DRAIN_WITHIN = 300.0  # seconds that a drain may take
 WARM_SAMPLES = 20
 IDLE = (0.025, 0.035)  # seconds between two samples of the idle pick-up: time enough for a worker to be idle again
+
+
+class Handover(NamedTuple):
+    """When a job left the hands of its sender, in monotonic nanoseconds."""
+
+    went_out: int  # the COMMIT, or the message to Redis, is about to be written to its socket
+    committed: int  # the transaction has been committed; where there is none, the same moment as above
+
+    @classmethod
+    def at(cls, moment: int) -> Self:
+        """Of a peer that does not tell the two apart."""
+        return cls(moment, moment)
 
 
 class Peer(ABC):
@@ -59,12 +71,8 @@ class Peer(ABC):
         """Let the workers take jobs."""
 
     @abstractmethod
-    def send(self, index: int) -> int:
-        """Send one job whose handler calls `recorder.picked(index)`; return when the queue has it.
-
-        Returns the moment (monotonic nanoseconds) at which the job was handed over: the COMMIT, or the message to
-        Redis, went out.
-        """
+    def send(self, index: int) -> Handover:
+        """Send one job whose handler calls `recorder.picked(index)`; return when the queue has it."""
 
     def stop(self) -> None:
         """End the workers, by force if they do not go by themselves within ten seconds."""
@@ -175,20 +183,19 @@ def pickup(peer: Peer, samples: int) -> dict[str, object]:
     return {"samples": found[WARM_SAMPLES:], **peer.verify(total)}
 
 
-def idle_pickups(picked: recorder.PickUps, send: Callable[[int], int], samples: int) -> list[tuple[int, int, int]]:
+def idle_pickups(picked: recorder.PickUps, send: Callable[[int], Handover], samples: int) -> list[tuple[int, int, int]]:
     """Send single jobs to an idle worker, the next one only when the one before has been picked up.
 
-    Returns per sample the nanoseconds until its handler started: from the start of the sending call, from the moment
-    at which the job was handed over (see `Peer.send`), and from the end of the call.
+    Returns per sample the nanoseconds until its handler started: from the start of the sending call, and from the two
+    moments of its `Handover`.
     """
     found = []
     for index in range(samples):
         called = time.monotonic_ns()
-        committed = send(index)
-        returned = time.monotonic_ns()
+        handover = send(index)
         time.sleep(random.uniform(*IDLE))
         started = picked.wait(index)
-        found.append((started - called, started - committed, started - returned))
+        found.append((started - called, started - handover.went_out, started - handover.committed))
     return found
 
 

@@ -1,8 +1,11 @@
 -- claim: take up to %(batch)s due jobs of one kind, fairly from the shelves that may hold some.
 -- A shelf is read from its low-water mark by one index, so neither finished jobs nor dead rows behind the mark cost.
 -- A shelf named in %(hint)s was just filled: its mark may not know it yet, so it is read from one second back.
+-- %(lazy)s: the handler does not wait until the claim is on disk. A crash of the server may forget such a claim, never
+-- what was committed after it; the job is then due again.
 with clock as materialized (
-    select platform_now() as now
+    select platform_now() as now,
+           case when %(lazy)s then set_config('synchronous_commit', 'off', true) end as commits
 ),
 marked as materialized (
     select s.id, s.project_id, s.priority, s.cap, least(s.low_due_at, clock.now - interval '1 second') as low,

@@ -1,5 +1,6 @@
 -- commit: end attempts with their outcomes, events and attempt rows, in one statement.
--- The fence is (id, claim_no, status): rows of a lost claim do not match, change nothing and are not returned.
+-- The fence is (id, claim_no, claimed_by, status): rows of a lost claim do not match, change nothing and are not
+-- returned. The number alone is not enough: a crash of the server may forget a claim, and its number is given again.
 -- `claim_no %% 1 = 0` is always true; it makes the planner expect one row, so that whatever the statistics say it
 -- fetches each job by its key and never hashes the table. `status || ''` keeps it off the partial indexes of status.
 with input as materialized (
@@ -33,6 +34,7 @@ done as (
     where j.id = x.id
       and j.project_id = x.project_id
       and j.claim_no = x.claim_no
+      and j.claimed_by = %(worker)s
       and j.status || '' = 'processing'
     returning j.id, j.project_id, j.seq, j.position, j.status, j.shelf_id, j.claim_no, j.stage as stage_after, x.data,
               case when j.status = 'cancelled' then 'job.cancelled' else x.event end as event,

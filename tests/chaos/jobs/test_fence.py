@@ -92,6 +92,22 @@ def test_a_late_end_is_dropped_after_somebody_else_has_ended_the_job() -> None:
     assert story(mine.id) == before
 
 
+def test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given_again() -> None:
+    late, other = announced("late"), announced("other")
+    submitted(1)
+    (mine,) = claim(late)
+    with connection.cursor() as cursor:  # as the row stands when the crash of the server has undone the claim
+        cursor.execute("update jobs_job set status = 'queued', claim_no = claim_no - 1, claimed_by = null")
+        cursor.execute("update jobs_shelf set low_due_at = '-infinity'")
+    (theirs,) = claim(other)
+    assert (theirs.id, theirs.claim_no) == (mine.id, mine.claim_no)
+    before = story(mine.id)
+
+    assert store.commit_many([done(mine, "late")], worker=late) == {}
+    assert story(mine.id) == before
+    assert set(store.commit_many([done(theirs, "right")], worker=other)) == {theirs.id}
+
+
 def test_late_ends_do_not_take_the_good_ones_of_their_batch_along() -> None:
     late, other = announced("late"), announced("other")
     mine, _ = lost(late, other)

@@ -70,3 +70,16 @@ def test_of_the_shelves_with_a_cap_one_is_emptied_at_a_time() -> None:
     assert claim(capped=True) == {capped: 4}
     assert not claim()
     assert empty != capped
+
+
+@pytest.mark.parametrize(("lazy", "commits"), [(True, "off"), (False, "on")])
+def test_only_a_lazy_claim_does_not_wait_for_the_disk(*, lazy: bool, commits: str) -> None:
+    fill(OURS, 1)
+    with connection.cursor() as cur:
+        cur.execute("set local synchronous_commit = on")
+
+    assert claim(lazy=lazy)
+
+    with connection.cursor() as cur:
+        cur.execute("show synchronous_commit")
+        assert cur.fetchone() == (commits,)
