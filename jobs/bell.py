@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import psycopg
 import structlog
@@ -16,8 +17,6 @@ from django.db import connection
 from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many
 from psycopg.pq import ExecStatus, TransactionStatus
-
-from jobs import store
 
 logger = structlog.get_logger(__name__)
 
@@ -131,14 +130,13 @@ class Bell:
 
 
 class Ear:
-    """Hears the bell on Django's connection. It may stay open while one job runs, so that the next is heard at once."""
+    """Hears the bell. It may stay open while one job runs, so that the next is heard at once."""
 
     def __init__(self) -> None:
-        self._link: store.Connection | None = None
+        self._link: psycopg.Connection[Any] | None = None
 
-    def open(self) -> bool:
-        """Listen. False when this connection listened already, so that nothing can have been missed."""
-        link = store.connection_of_django()
+    def open(self, link: psycopg.Connection[Any]) -> bool:
+        """Listen on a connection. False when it listened already, so that nothing can have been missed."""
         if self._link is link:
             return False
         psycopg.Cursor(link).execute(f"listen {CHANNEL}")

@@ -166,7 +166,7 @@ def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -
         busy = False
         if not _slot_free(kind.queue):
             break
-        if ear.open():
+        if ear.open(store.connection_of_django()):
             # What was committed between the empty claim and LISTEN was not notified to us: look once more.
             thorough = True
             continue

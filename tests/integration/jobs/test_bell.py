@@ -8,6 +8,7 @@ import pytest
 
 from jobplatform import processes
 from jobs import bell as module
+from jobs import store
 from jobs.bell import Bell, Ear
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -23,7 +24,7 @@ def bell() -> Iterator[Bell]:
 @pytest.fixture
 def ear() -> Iterator[Ear]:
     made = Ear()
-    assert made.open()
+    assert made.open(store.connection_of_django())
     yield made
     made.close()
 
@@ -76,7 +77,7 @@ def test_a_line_that_broke_is_opened_anew(bell: Bell, ear: Ear) -> None:
 
 
 def test_an_ear_stays_open_and_keeps_what_comes_between_two_looks(bell: Bell, ear: Ear) -> None:
-    assert not ear.open()
+    assert not ear.open(store.connection_of_django())
     bell.ring([7])
     assert processes.wait_until(lambda: not bell._unanswered and bell._link is not None, seconds=10)
 
@@ -85,11 +86,11 @@ def test_an_ear_stays_open_and_keeps_what_comes_between_two_looks(bell: Bell, ea
 
 def test_a_closed_ear_hears_nothing_and_says_that_it_had_to_be_opened() -> None:
     ear = Ear()
-    assert ear.open()
+    assert ear.open(store.connection_of_django())
     ear.close()
 
     assert ear.hear(0) == {}
-    assert ear.open()
+    assert ear.open(store.connection_of_django())
     ear.close()
 
 
