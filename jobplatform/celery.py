@@ -33,10 +33,18 @@ tasks.register(app)
 
 
 @signals.celeryd_init.connect
+def _worker_boots(**_: Any) -> None:
+    _boot(fires_schedules=False)
+
+
 @signals.beat_init.connect
-def _boot(**_: Any) -> None:
+def _beat_boots(**_: Any) -> None:
+    _boot(fires_schedules=True)
+
+
+def _boot(*, fires_schedules: bool) -> None:
     try:
-        refuse_bad_boot()
+        refuse_bad_boot(fires_schedules=fires_schedules)
     except ImproperlyConfigured as refusal:
         sys.exit(f"{refusal}")
     finally:

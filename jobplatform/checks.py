@@ -41,13 +41,14 @@ def check_platform(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def refuse_bad_boot() -> None:
-    """Called by every process before it serves.
+def refuse_bad_boot(*, fires_schedules: bool = False) -> None:
+    """Called by every process before it serves. `fires_schedules`: it is beat, which must know every scheduled kind.
 
     Raises:
         ImproperlyConfigured: with the first sentence that a check has to say.
     """
-    for message in (*_settings(), *_schedules(), *_database(), *_broker()):
+    rows = _rows_of_schedules() if fires_schedules else ()
+    for message in (*_settings(), *_schedules(), *_database(), *_broker(), *rows):
         if message.is_serious():
             raise ImproperlyConfigured(message.msg)
         logger.warning("checked", handler="boot", action=message.id, details=message.msg)
@@ -75,7 +76,7 @@ def _schedules() -> Iterator[CheckMessage]:
 
 
 def _rows_of_schedules() -> Iterator[CheckMessage]:
-    """What people scheduled. No process refuses to boot for it: beat pauses such a schedule and says so."""
+    """What people scheduled. Workers need not know every kind; beat refuses to start, or pauses what comes later."""
     with contextlib.suppress(DatabaseError):  # which is said elsewhere
         for name, kind in PeriodicTask.objects.filter(enabled=True).values_list("name", "task").order_by("name"):
             if registry.find(kind) is None:

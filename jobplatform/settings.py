@@ -64,7 +64,7 @@ ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
 METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
-SECURE_COOKIES = _flag("SECURE_COOKIES", default=PROFILE == "production")
+HTTPS = _flag("HTTPS", default=PROFILE == "production")  # people come through a proxy that sets X-Forwarded-Proto
 VIRTUAL_CLOCK = _flag("VIRTUAL_CLOCK", default=PROFILE == "test")  # may the clock be moved? tests and demo only
 
 if PROFILE not in {"production", "development", "test"}:
@@ -176,9 +176,16 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-SESSION_COOKIE_SECURE = SECURE_COOKIES
-CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # plain HTTP is turned away by the proxy, for which we listen on loopback; we never see it
+    "security.W021",  # whether a whole domain is preloaded is for its owner to say
+]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -28,6 +28,11 @@ class JobScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-bea
     names an unknown kind is paused, with the reason on the row and an event.
     """
 
+    def install_default_entries(self, data: Any) -> None:
+        """Celery's own entry clears a result backend. There is none: the entry is no kind, and must not be a row."""
+        del data
+        PeriodicTask.objects.filter(task="celery.backend_cleanup").delete()
+
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Fire one entry."""
         entry = self.reserve(entry) if advance else entry

@@ -58,7 +58,7 @@ def run(clean_environment: Mapping[str, str], database: str, tmp_path: Path) -> 
     usual = {
         **clean_environment,
         "JOBPLATFORM_PROFILE": "test",
-        "SECRET_KEY": "k" * 50,
+        "SECRET_KEY": "a secret of these tests, long and of many characters",
         "DATABASE_URL": database,
         "BROKER_URL": os.environ["BROKER_URL"],
         "STORAGE_URL": f"file://{tmp_path}",
@@ -122,6 +122,14 @@ def test_in_production(run: Run, env: dict[str, str], words: str) -> None:
     assert said.sentence(words), said.text
 
 
+def test_the_check_of_a_deployment_has_nothing_to_say(run: Run) -> None:
+    said = run(
+        [*CHECK, "--deploy", "--tag", "security"], JOBPLATFORM_PROFILE="production", ALLOWED_HOSTS="jobs.example.com"
+    )
+
+    assert (said.code, "no issues" in said.text) == (0, True), said.text
+
+
 def test_a_process_refuses_as_the_check_does(run: Run) -> None:
     said = run(RELAY, JOBPLATFORM_PROFILE="production", ALLOWED_HOSTS="jobs.example.com", DEBUG="1")
 
@@ -138,7 +146,8 @@ def test_a_redis_that_would_evict_doorbells(run: Run, scratch_servers: Embedded,
     assert said.sentence("Redis evicts keys (allkeys-lru): set maxmemory-policy to noeviction"), said.text
 
 
-def test_a_schedule_of_a_kind_that_nobody_handles(run: Run, database: str) -> None:
+@pytest.mark.parametrize("command", [CHECK, BEAT], ids=["check", "beat"])
+def test_a_schedule_of_a_kind_that_nobody_handles(run: Run, database: str, command: list[str]) -> None:
     with psycopg.connect(database) as link:
         link.execute(
             "insert into django_celery_beat_intervalschedule (id, every, period) values (1000, 60, 'seconds')"
@@ -146,6 +155,6 @@ def test_a_schedule_of_a_kind_that_nobody_handles(run: Run, database: str) -> No
         )
         link.execute(SCHEDULE)
 
-    said = run(CHECK)
+    said = run(command)
 
     assert said.sentence("The schedule 'nightly' names the kind 'nobody.knows', which no handler registers."), said.text

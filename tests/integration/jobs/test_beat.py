@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs import beat
@@ -24,3 +25,12 @@ def test_each_pause_of_a_schedule_can_be_read_by_its_subject_and_seq() -> None:
     found = events("schedule.paused")
     assert [(event["schedule"], event["seq"]) for event in found] == [("a", 1), ("b", 1), ("a", 1)]
     assert len({event["subject_id"] for event in found}) == 3
+
+
+def test_celery_s_own_entry_is_no_kind_and_does_not_stay_among_the_schedules() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="celery.backend_cleanup", task="celery.backend_cleanup", interval=every)
+
+    beat.JobScheduler(app=Celery(fixups=[]), lazy=True).install_default_entries({})
+
+    assert not PeriodicTask.objects.filter(task__startswith="celery.").exists()

@@ -97,7 +97,7 @@ def test_the_session_cookie_is_kept_from_scripts(client: Client, olga: User) -> 
 
     assert cookie["httponly"]
     assert cookie["samesite"] == "Lax"
-    assert bool(cookie["secure"]) == settings.SECURE_COOKIES
+    assert bool(cookie["secure"]) == settings.HTTPS
 
 
 def test_a_failure_is_recorded(client: Client, olga: User) -> None:
