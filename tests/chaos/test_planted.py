@@ -15,13 +15,17 @@ from tests.processes import ROOT
 pytestmark = [pytest.mark.planted, pytest.mark.timeout(240)]
 
 FENCE = "tests/chaos/jobs/test_fence.py::test_a_late_end_is_dropped_while_somebody_else_runs_the_job"
+NUMBER = "tests/chaos/jobs/test_fence.py::test_a_late_end_is_dropped_when_the_same_worker_has_claimed_the_job_again"
+OWNER = "tests/chaos/jobs/test_fence.py::test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given_again"
 NOTES = "tests/chaos/jobs/test_fence.py::test_progress_steps_and_announcements_of_a_lost_claim_are_dropped"
 HORIZON = "tests/chaos/events/test_order.py::test_the_event_of_a_transaction_that_is_still_open_is_not_skipped"
 ORDER = "tests/chaos/events/test_order.py::test_a_caller_whose_transaction_is_older_than_a_jobs_last_event_does_not_turn_their_order"
-GUARDS = (FENCE, NOTES, HORIZON, ORDER)
+GUARDS = (FENCE, NUMBER, OWNER, NOTES, HORIZON, ORDER)
 
 BUGS = {
-    "fence of the commit": ("jobs/sql/commit.sql", r"\n\s+and j\.claim_no = x\.claim_no", "", {FENCE}),
+    "fence of the commit": ("jobs/sql/commit.sql", r"(\n\s+and j\.claim(_no|ed_by) = .*){2}", "", {FENCE, NUMBER, OWNER}),
+    "number in the fence": ("jobs/sql/commit.sql", r"\n\s+and j\.claim_no = x\.claim_no", "", {NUMBER}),
+    "owner in the fence": ("jobs/sql/commit.sql", r"\n\s+and j\.claimed_by = %\(worker\)s", "", {OWNER}),
     "fence of the notes": ("jobs/sql/note.sql", r" and j\.claim_no = %\(claim_no\)s", "", {NOTES}),
     "horizon": ("events/sql/read.sql", r"\n\s+and e\.position < \(select event_horizon\(\)\)", "", {HORIZON, ORDER}),
     "position": ("jobs/sql/commit.sql", r"greatest\(j\.position, \(select event_position\(\)\)\)", "(select event_position())", {ORDER}),

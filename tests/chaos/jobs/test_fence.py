@@ -92,6 +92,16 @@ def test_a_late_end_is_dropped_after_somebody_else_has_ended_the_job() -> None:
     assert story(mine.id) == before
 
 
+def test_a_late_end_is_dropped_when_the_same_worker_has_claimed_the_job_again() -> None:
+    worker = announced("revived")
+    mine, again = lost(worker, worker)
+    before = story(mine.id)
+
+    assert store.commit_many([done(mine, "late")], worker=worker) == {}
+    assert story(mine.id) == before
+    assert set(store.commit_many([done(again, "right")], worker=worker)) == {again.id}
+
+
 def test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given_again() -> None:
     late, other = announced("late"), announced("other")
     submitted(1)
