@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.planted, pytest.mark.timeout(240)]
 
 FENCE = "tests/chaos/jobs/test_fence.py::test_a_late_end_is_dropped_while_somebody_else_runs_the_job"
 NUMBER = "tests/chaos/jobs/test_fence.py::test_a_late_end_is_dropped_when_the_same_worker_has_claimed_the_job_again"
-OWNER = "tests/chaos/jobs/test_fence.py::test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given_again"
+OWNER = (
+    "tests/chaos/jobs/test_fence.py::test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given_again"
+)
 NOTES = "tests/chaos/jobs/test_fence.py::test_progress_steps_and_announcements_of_a_lost_claim_are_dropped"
 HORIZON = "tests/chaos/events/test_order.py::test_the_event_of_a_transaction_that_is_still_open_is_not_skipped"
 ORDER = "tests/chaos/events/test_order.py::test_a_caller_whose_transaction_is_older_than_a_jobs_last_event_does_not_turn_their_order"
