@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 ROOT = Path(__file__).parent.parent
+_NUMBERED = re.compile(r"\$(\d+)")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 
 
@@ -37,7 +38,8 @@ def plan(link: psycopg.Connection[Any], sql: str) -> dict[str, Any]:
     link.execute("set plan_cache_mode = force_generic_plan")
     link.execute(f"prepare explained as {text}")
     try:
-        arguments = f"({', '.join(['null'] * len(names))})" if names else ""
+        number_of = len(names) or len(set(_NUMBERED.findall(text)))
+        arguments = f"({', '.join(['null'] * number_of)})" if number_of else ""
         row = link.execute(f"explain (format json) execute explained{arguments}").fetchone()
         if row is None:
             message = "EXPLAIN returned nothing"

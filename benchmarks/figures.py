@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import web
+from benchmarks import lists, web
 from benchmarks.results import Row, compare, percentile
 from benchmarks.stage import OURS, Stage
 
@@ -33,6 +33,7 @@ class Drain:
     side: str
     begin_with: int
     whole_life: bool = False
+    without: tuple[str, ...] = ()  # indexes that are dropped first
 
     def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int]:
         """One measurement. `jobs` is None at first; returns what was found, and the jobs for the next one."""
@@ -43,6 +44,8 @@ class Drain:
 
     def _rate(self, on: Stage, jobs: int) -> float:
         run = on.run(self.side)
+        for index in self.without:
+            run.execute(f"drop index {index}")
         if self.whole_life:
             answer = run.command("lifecycle", str(jobs))
         else:
@@ -85,7 +88,18 @@ class Post:
         return {"rate": web.measure(on, self.target, seconds=length.seconds)}, jobs
 
 
-FIGURES: Mapping[str, Drain | PickUp | Post] = {
+@dataclass(frozen=True)
+class Lists:
+    """Milliseconds that the slowest list of the API takes, with five million jobs in the database."""
+
+    side = OURS
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
+        slowest = lists.measure(on, jobs=lists.JOBS if length is FULL else lists.FEW)
+        return {"p50": slowest.p50, "p95": slowest.p95}, jobs
+
+
+FIGURES: Mapping[str, Drain | PickUp | Post | Lists] = {
     "our drain": Drain(OURS, 20_000),
     "prefork drain": Drain("celery_prefork", 1000),
     "pgqueuer drain": Drain("pgqueuer_asyncpg", 20_000),
@@ -95,6 +109,8 @@ FIGURES: Mapping[str, Drain | PickUp | Post] = {
     "our POST": Post(web.OUR_SINGLE),
     "plain view": Post(web.PLAIN),
     "our batch": Post(web.OUR_BATCH),
+    "our lists": Lists(),
+    "our drain without the indexes of lists": Drain(OURS, 20_000, without=("jobs_job_rare",)),
     "solo drain": Drain("celery_solo", 2000),
     "results drain": Drain("celery_results", 400),
     "procrastinate drain": Drain("procrastinate_async", 1000),
@@ -113,16 +129,16 @@ class Claim:
     name: str
     unit: str
     ours: tuple[str, str]
-    peer: tuple[str, str]
-    peer_name: str
+    peer: tuple[str, str] | None
+    peer_name: str | None
     must: float | None = None
     aim: float | None = None
     lower_is_better: bool = False
 
     @property
-    def figures(self) -> tuple[str, str]:
+    def figures(self) -> tuple[str, ...]:
         """The figures that must be measured for it."""
-        return self.ours[0], self.peer[0]
+        return (self.ours[0],) if self.peer is None else (self.ours[0], self.peer[0])
 
     def row(self, runs: Runs) -> Row:
         """The row, once every figure has its runs."""
@@ -130,7 +146,7 @@ class Claim:
             self.name,
             self.unit,
             runs[self.ours[0]][self.ours[1]],
-            runs[self.peer[0]][self.peer[1]],
+            None if self.peer is None else runs[self.peer[0]][self.peer[1]],
             peer_name=self.peer_name,
             must=self.must,
             aim=self.aim,
@@ -180,7 +196,23 @@ CLAIMS: tuple[Claim, ...] = (
         must=6,
         aim=10,
     ),
+    Claim(
+        "slowest list of the API with 5 million jobs, p50",
+        "ms",
+        ("our lists", "p50"),
+        None,
+        None,
+        must=50,
+        lower_is_better=True,
+    ),
+    _drain(
+        "drain with the index of lists against without it",
+        "our drain without the indexes of lists",
+        "ours without it",
+        must=0.95,
+    ),
     # Shown without a bound.
+    Claim("slowest list of the API with 5 million jobs, p95", "ms", ("our lists", "p95"), None, None),
     _drain("drain against Celery solo x 2", "solo drain", "Celery solo x 2"),
     _drain("drain against Celery with django-celery-results", "results drain", "Celery + django-celery-results"),
     _drain("drain against procrastinate", "procrastinate drain", "procrastinate"),

@@ -28,7 +28,8 @@ def table(rows: Sequence[Row]) -> Table:
         shown.add_column(heading, justify="left" if heading in {"what", "unit", ""} else "right")
     for row in rows:
         sign = "≤" if row.lower_is_better else "≥"
-        bounds = [f"{sign} {bound:g} x" if bound is not None else "" for bound in (row.must, row.aim)]
+        times = "" if row.peer is None else " x"
+        bounds = [f"{sign} {bound:g}{times}" if bound is not None else "" for bound in (row.must, row.aim)]
         colour = COLOURS[row.verdict]
         shown.add_row(
             row.name,

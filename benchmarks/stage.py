@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +39,7 @@ class Stage:
         self.data = data.resolve()
         self.embedded = Embedded(self.data)
         self.prepared: dict[str, dict[str, Any]] = {}
+        self._lasting: dict[str, Run] = {}
         self.scratch = Path()
         self._secrets = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "API_KEY_PEPPER")}
 
@@ -81,6 +82,20 @@ class Stage:
         with redis.Redis.from_url(self.embedded.broker_url.replace("redis+socket://", "unix://")) as broker:
             broker.flushall()
         return Run(self, side, self._url(name), self._directory())
+
+    def lasting(self, side: str, name: str, fill: Callable[["Run"], None]) -> "Run":
+        """A database of a side that is made and filled once, and found again as it was left."""
+        if name not in self._lasting:
+            with self._maintenance() as connection:
+                connection.execute(
+                    sql.SQL("create database {} template {}").format(
+                        sql.Identifier(name), sql.Identifier(f"template_{side}")
+                    )
+                )
+            run = Run(self, side, self._url(name), self._directory())
+            fill(run)
+            self._lasting[name] = run
+        return self._lasting[name]
 
     def environment(self, side: str, database_url: str, record: Path) -> dict[str, str]:
         """The environment of a side's processes. Ours is that of production."""
@@ -155,6 +170,11 @@ class Run:
         """Start `command` in this run's environment, from the root of the repository, its output in `log`."""
         with log.open("ab") as output:
             return processes.spawn(command, env=self.environment, cwd=ROOT, output=output)
+
+    def execute(self, statement: str) -> None:
+        """Run one statement of ours in this run's database."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def count(self, table: str) -> int:
         """The rows of one table of this run's database."""

@@ -49,7 +49,7 @@ def measure(on: stage.Stage, target: Target, *, seconds: float) -> float:
     run = on.run(target.side)
     key = on.prepare(target.side).get("api_key")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with _server(run, target) as port:
+    with server(run, target) as port:
         request = loader.post(port, target.path, target.body(), headers)
         load = loader.run(port, request, connections=target.connections, warm_up=WARM_UP, seconds=seconds)
     stored = run.count(target.table)
@@ -61,7 +61,7 @@ def measure(on: stage.Stage, target: Target, *, seconds: float) -> float:
 
 
 @contextmanager
-def _server(run: stage.Run, target: Target) -> Iterator[int]:
+def server(run: stage.Run, target: Target) -> Iterator[int]:
     """The target's server; yields its port once it accepts connections."""
     port = _free_port()
     log = run.directory / "web.log"

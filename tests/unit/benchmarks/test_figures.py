@@ -12,6 +12,8 @@ BOUNDS = {
     "idle pick-up p99": (1, 0.7, True),
     "POST /jobs, one job a request": (0.6, 0.9, False),
     "POST /jobs/batch, 1,000 jobs a request": (6, 10, False),
+    "slowest list of the API with 5 million jobs, p50": (50, None, True),
+    "drain with the index of lists against without it": (0.95, None, False),
 }
 
 
