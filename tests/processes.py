@@ -166,7 +166,7 @@ class Platform:
             stack.callback(self._cluster.drop, self.database_url)
             self._link: psycopg.Connection[dict[str, Any]]
             self._connect()
-            stack.callback(self._link.close)
+            stack.callback(lambda: self._link.close())  # whichever it is by then
             stack.enter_context(django_on(self.database_url))
             stack.enter_context(known(self._handlers))
             stack.callback(self._end_everything)
