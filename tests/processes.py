@@ -166,7 +166,7 @@ class Platform:
             stack.callback(self._cluster.drop, self.database_url)
             self._link: psycopg.Connection[dict[str, Any]]
             self._connect()
-            stack.callback(lambda: self._link.close())  # whichever it is by then
+            stack.callback(self._hang_up)
             stack.enter_context(django_on(self.database_url))
             stack.enter_context(known(self._handlers))
             stack.callback(self._end_everything)
@@ -272,6 +272,9 @@ class Platform:
 
     def _connect(self) -> None:
         self._link = psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row)
+
+    def _hang_up(self) -> None:
+        self._link.close()  # whichever it is by then
 
     def value(self, query: str, *parameters: Any) -> Any:
         """The one value that a query yields."""
