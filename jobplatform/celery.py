@@ -26,6 +26,9 @@ try:
 except (ImproperlyConfigured, RegistrationError) as refusal:
     sys.exit(f"{refusal}")
 
+if "flower" in sys.argv[1:] and not settings.FLOWER_BASIC_AUTH:  # it has no signal at its start, and no login by itself
+    sys.exit("FLOWER_BASIC_AUTH must be set to user:password: without it Flower is open to whoever reaches its port.")
+
 from jobplatform.checks import refuse_bad_boot  # noqa: E402 - models are ready only now
 from jobs import tasks  # noqa: E402
 

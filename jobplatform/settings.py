@@ -62,6 +62,7 @@ WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself
 ADMIN_USER = _text("ADMIN_USER")  # the first user of the admin, made by `manage.py provision_demo`
 ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
+FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH")  # user:password that Flower asks for; it does not start without
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
 METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
 HTTPS = _flag("HTTPS", default=PROFILE == "production")  # people come through a proxy that sets X-Forwarded-Proto

@@ -1,6 +1,7 @@
 """A worker process without Celery around it, driven by a test line by line: for faults at a chosen statement.
 
-    python -m tests.driver          (reads one JSON array per line: ["pump", kind] or ["submit", kind, number, mark])
+    python -m tests.driver          (reads one JSON array per line: ["pump", kind], ["consume", name] or
+                                     ["submit", kind, number, mark, project])
 
 It answers each line with one line: `{"ok": ...}`, or `{"error": "<class>"}` when the call raised.
 """
@@ -27,6 +28,11 @@ def ring(kind: str) -> Any:
     return pump.answer(tasks.post(), kind, None)
 
 
+def consume(name: str) -> Any:
+    """One doorbell of a consumer of the log."""
+    return pump.consume(tasks.post(), name, None)
+
+
 def submit(kind: str, number: int, mark: str, project: str) -> list[str]:
     """What a caller does who creates jobs inside a transaction of his own."""
     with transaction.atomic():
@@ -34,7 +40,7 @@ def submit(kind: str, number: int, mark: str, project: str) -> list[str]:
         return [str(job.id) for job in services.submit_many(project_id=UUID(project), requests=requests)]
 
 
-CALLS: dict[str, Callable[..., Any]] = {"pump": ring, "submit": submit}
+CALLS: dict[str, Callable[..., Any]] = {"pump": ring, "consume": consume, "submit": submit}
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """The commands of the Makefile where they do more than call a program."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,3 +126,24 @@ def test_every_target_is_explained() -> None:
 
     for target in ("demo", "up", "test", "test-long", "bench", "lint", "audit", "sbom", "lock", "clean", "clean-data"):
         assert target in said
+
+
+def test_the_bill_of_materials_names_every_locked_package_and_what_the_wheels_bring(tmp_path: Path) -> None:
+    """The commands of `make sbom`, without its set-up."""
+    bill = tmp_path / "sbom.json"
+    command = ["-m", "cyclonedx_py", "requirements", "requirements/base.txt", "--output-reproducible", "-o", str(bill)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    said = subprocess.run(
+        [sys.executable, "-m", "jobplatform.embedded", "--versions"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    locked = set(re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements" / "base.txt").read_text(), re.MULTILINE))
+
+    assert " ".join(command[:-1]) in (ROOT / "Makefile").read_text()
+    assert len(locked) > 20
+    assert {(each["name"], each["version"]) for each in json.loads(bill.read_text())["components"]} == locked
+    assert re.search(r"PostgreSQL\) \d+\.\d+", said)
+    assert re.search(r"Redis server v=\d+\.\d+\.\d+", said)

@@ -2,13 +2,16 @@
 
 import asyncio
 import ctypes
+import logging
 import os
 import re
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
+from http.client import HTTPConnection
 from typing import Any
 
 from django.db import connection, transaction
@@ -71,6 +74,19 @@ def regular_expression() -> None:
 def blocked_read() -> None:
     reading, _writing = os.pipe()
     os.read(reading, 1)
+
+
+def silent_server() -> None:
+    """Ask somebody over HTTP who takes the request and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = HTTPConnection(*server.getsockname())
+        link.request("GET", "/")
+        link.getresponse()
+
+
+def sleeping_query() -> None:
+    """Wait for the database, on the connection that the engine uses as well."""
+    connection.cursor().execute("select pg_sleep(20)")
 
 
 # ------------------------------------------------------------------------------------------------ exceptions
@@ -177,7 +193,7 @@ DEEDS: dict[str, Callable[[], None]] = {
     deed.__name__: deed
     for deed in (
         segfault, hard_exit, hard_exit_with_error, killed, aborted,
-        loop, stubborn_loop, regular_expression, blocked_read,
+        loop, stubborn_loop, regular_expression, blocked_read, silent_server, sleeping_query,
         endless_text, nul_in_text, mute, tricky, system_exit, interrupt, generator_exit, memory, recursion,
         open_transaction, broken_transaction, open_atomic, no_autocommit, closed_connection, ended_backend, no_alarm,
     )
@@ -330,3 +346,22 @@ def bad_within(job: Run[Deed]) -> Done:
     if not job.payload.deed:
         return Done({"n": job.payload.n})
     return Done({}, within=WITHINS[job.payload.deed])
+
+
+class Text(BaseModel):
+    """A text."""
+
+    text: str = ""
+
+
+class Loud(Exception):
+    """Says what it was given."""
+
+
+@handler("test.evil", payload=Text, public=False, retry=SOON)
+def evil(job: Run[Text]) -> Done:
+    """Puts a text wherever a handler can put one."""
+    job.log(job.payload.text, value=job.payload.text)
+    logging.getLogger(job.payload.text).error(job.payload.text)
+    logging.getLogger("handler").warning("%s", job.payload.text, stack_info=True)
+    raise Loud(job.payload.text)

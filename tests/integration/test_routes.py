@@ -136,6 +136,20 @@ def test_the_admin_sends_strangers_to_its_login(client: Client) -> None:
     } == set()
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_page_of_the_admin_that_names_something_opens_to_a_stranger(client: Client, method: str) -> None:
+    paths = {route.path for route in routes() if re.fullmatch(r"admin/[^(]*<[^(]*", route.pattern)}
+    answers = {path: client.generic(method, f"/{path}") for path in sorted(paths)}
+
+    assert len(paths) > 20
+    assert {
+        path: answer.status_code
+        for path, answer in answers.items()
+        if not (answer.status_code == 302 and "/admin/login/" in answer.headers["Location"])
+    } == {}
+
+
 def test_a_view_without_scopes_is_found() -> None:
     class Forgotten(ApiView):
         def get(self) -> None: ...

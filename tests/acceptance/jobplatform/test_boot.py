@@ -1,11 +1,13 @@
 """What is set up wrongly does not start: one clear sentence, from `manage.py check` as from the processes themselves."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -158,3 +160,34 @@ def test_a_schedule_of_a_kind_that_nobody_handles(run: Run, database: str, comma
     said = run(command)
 
     assert said.sentence("The schedule 'nightly' names the kind 'nobody.knows', which no handler registers."), said.text
+
+
+def test_flower_without_a_password(run: Run) -> None:
+    said = run(["-m", "celery", "-A", "jobplatform", "flower", "--address=127.0.0.1", "--port=0"], FLOWER_BASIC_AUTH="")
+
+    assert said.sentence("FLOWER_BASIC_AUTH must be set to user:password"), said.text
+
+
+def test_a_production_that_is_set_up_rightly_is_checked_for_its_deployment_without_a_word(
+    run: Run, scratch_servers: Embedded, tmp_path: Path
+) -> None:
+    """Durable servers, a strong secret, a named host, and processes that are not the owner of the tables."""
+    owner = scratch_servers.database_url
+    parts = urlsplit(owner)
+    app = urlunsplit(parts._replace(netloc="checked_app:a-long-password@" + (parts.hostname or "")))
+    env = {
+        "JOBPLATFORM_PROFILE": "production",
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "ALLOWED_HOSTS": "jobs.example.com",
+        "BROKER_URL": scratch_servers.broker_url,
+        "MIGRATION_DATABASE_URL": owner,
+        "DATABASE_URL": app,
+        "DATABASE_ROLES": "checked",
+    }
+    made = run(["manage.py", "setup_database"], **env)
+    assert made.code == 0, made.text
+
+    said = run(["manage.py", "check", "--deploy", "--fail-level", "WARNING"], **env)
+
+    assert said.code == 0, said.text
+    assert "WARNINGS" not in said.text

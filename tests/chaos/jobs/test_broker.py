@@ -1,6 +1,7 @@
 """The broker loses everything, doubles everything, or is written to by a stranger (T13, T14, T19, T20)."""
 
 import base64
+import datetime as dt
 import json
 import random
 from typing import Any
@@ -8,7 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.processes import Platform, Servers, broker
+from jobs import services
+from jobs.services import JobRequest
+from tests.processes import Platform, Servers, broker, new_id
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -125,6 +128,7 @@ def test_whoever_writes_to_the_broker_runs_no_code_and_stops_no_work(platform: P
     """T20. The supervisor starts a worker again that such a message has ended: here, we do."""
     platform.some_relay()
     worker = platform.some_worker()
+    before = len(worker.log)
     mark = platform.directory / "forged"
     with broker(platform.broker_url) as client:
         client.lpush("default", FORGED[forgery].replace(b"FORGED", str(mark).encode()))
@@ -137,3 +141,37 @@ def test_whoever_writes_to_the_broker_runs_no_code_and_stops_no_work(platform: P
         done_once(platform, ids)
 
     assert not mark.exists()
+    assert told(worker.log[before:], FORGED[forgery]), worker.log[before:]
+
+
+REFUSED = ("message refused", "The message has been ignored and discarded", "Received and deleted unknown message")
+
+
+def told(lines: str, forged: bytes) -> bool:
+    """Whether the log tells of a message: by its id, or that one was refused."""
+    try:
+        named = [json.loads(forged)["headers"]["id"]]
+    except (ValueError, KeyError, TypeError):
+        named = []
+    return any(words in lines for words in (*named, *REFUSED))
+
+
+def test_a_message_that_names_a_job_has_no_power_over_it(platform: Platform) -> None:
+    """T20: neither over one of another project nor over one that is not due."""
+    platform.some_relay()
+    platform.some_worker()
+    due_at = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    stranger = new_id()
+    requests = [JobRequest(kind="test.within", payload={"n": 1}, due_at=due_at)]
+    (theirs,) = services.submit_many(project_id=stranger, requests=requests)
+    (ours,) = platform.submit("test.within", due_at=due_at)
+    named = [theirs.id, ours]
+    forged = [message("test.within", [str(job)]) for job in named]
+    forged += [message("test.within", [{"job_id": str(job), "project_id": str(stranger)}]) for job in named]
+    with broker(platform.broker_url) as client:
+        client.lpush("default", *forged)
+        platform.wait_until(lambda: client.llen("default") == 0, "the messages to be taken")
+        done_once(platform, platform.submit("test.within", 5))
+
+    assert {(platform.job(job)["status"], platform.job(job)["claim_no"]) for job in named} == {("queued", 0)}
+    assert platform.effects.count("ran", named) == {}

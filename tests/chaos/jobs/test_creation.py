@@ -29,17 +29,29 @@ class Web:
 
     def create(self, mark: str, idempotency_key: str | None = None) -> tuple[int, dict[str, str], bytes]:
         """POST a job. Status, headers and body of the answer."""
+        return self.post("jobs", job(mark), idempotency_key)
+
+    def post(self, path: str, body: Any, idempotency_key: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        """POST something to the API. Status, headers and body of the answer."""
         link = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        body = json.dumps({"kind": "test.open", "payload": {"n": 1}, "metadata": {"mark": mark}})
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         try:
-            link.request("POST", "/api/v1/jobs", body, headers)
+            link.request("POST", f"/api/v1/{path}", json.dumps(body), headers)
             answer = link.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
         finally:
             link.close()
+
+
+def job(mark: str) -> dict[str, Any]:
+    return {"kind": "test.open", "payload": {"n": 1}, "metadata": {"mark": mark}}
+
+
+def message(mark: str) -> dict[str, Any]:
+    metadata = {"message_time": "2026-11-22T06:00:00Z", "company_id": mark, "message_id": mark}
+    return {"metadata": metadata, "data": {"order_id": "A-1"}}
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +110,69 @@ def test_a_creation_that_is_asked_for_again_is_one_job_wherever_the_connection_b
                 assert "retry-after" in headers
             again, headers, body = web.create(mark, key)
             assert again == 202, f"after {name} {k}: {body!r}"
-            (job,) = made(platform, mark)
-            assert json.loads(body)["id"] == str(job["id"])
+            (row,) = made(platform, mark)
+            assert json.loads(body)["id"] == str(row["id"])
             if name == "COMMIT" and when is When.REPLY_LOST:
                 assert headers["idempotency-replayed"] == "true"
             if status == 202:
                 assert body == first
-            assert platform.events(job["id"]) == ["job.queued"]
+            assert platform.events(row["id"]) == ["job.queued"]
             third, _, replay = web.create(mark, key)
             assert (third, replay) == (202, body), f"after {name} {k}"
     assert cut - {""} == set(sequence)
+
+
+def breaks(wire: Wire, before: int) -> list[tuple[str, int]]:
+    """Each statement that the web server has sent since then, as its name and how many of that name came before."""
+    sequence = Counter(unit for application, unit in wire.seen[before:] if application == WEB)
+    return [(name, k) for name, number in sequence.items() for k in range(1, number + 1)]
+
+
+@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+def test_a_batch_that_is_asked_for_again_is_one_batch_wherever_the_connection_broke(
+    platform: Platform, wire: Wire, web: Web, when: When
+) -> None:
+    before = len(wire.seen)
+    assert web.post("jobs/batch", {"jobs": [job("count")] * 3}, str(uuid4()))[0] == 202
+    for name, k in breaks(wire, before):
+        mark, key = str(uuid4()), str(uuid4())
+        wire.trap(when, partial(_is_step, name), nth=k)
+        status, _, first = web.post("jobs/batch", {"jobs": [job(mark)] * 3}, key)
+        wire.disarm()
+        assert status in {202, 503}, f"{name} {k}: {status} {first!r}"
+        assert len(made(platform, mark)) in {0, 3}, f"{name} {k}"
+        again, _, body = web.post("jobs/batch", {"jobs": [job(mark)] * 3}, key)
+
+        rows = made(platform, mark)
+        assert (again, len(rows)) == (202, 3), f"after {name} {k}: {body!r}"
+        assert {item["id"] for item in json.loads(body)["jobs"]} == {str(row["id"]) for row in rows}
+        assert {tuple(platform.events(row["id"])) for row in rows} == {("job.queued",)}
+        if status == 202:
+            assert body == first
+
+
+@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+def test_a_message_that_is_handed_in_again_is_one_message_wherever_the_connection_broke(
+    platform: Platform, wire: Wire, web: Web, when: When
+) -> None:
+    """Without any key: the message's own id says that it is the same."""
+    before = len(wire.seen)
+    assert web.post("messages", message(str(uuid4())))[0] == 202
+    steps = breaks(wire, before)
+    assert len(steps) > 2
+    for name, k in steps:
+        mark = str(uuid4())
+        wire.trap(when, partial(_is_step, name), nth=k)
+        status, _, first = web.post("messages", message(mark))
+        wire.disarm()
+        assert status in {200, 202, 503}, f"{name} {k}: {status} {first!r}"
+        again, _, body = web.post("messages", message(mark))
+
+        assert again in ({200} if status < 300 else {200, 202}), f"after {name} {k}: {body!r}"
+        (row,) = platform.rows("select id from ingestion_message where message_id = %s", mark)
+        assert json.loads(body)["id"] == str(row["id"])
+        assert platform.value("select count(*) from jobs_job where payload ->> 'message_id' = %s", mark) == 1
+        assert platform.events(row["id"]) == ["job.queued"]
 
 
 def test_without_a_key_a_lost_request_leaves_nothing_behind(platform: Platform, wire: Wire, web: Web) -> None:

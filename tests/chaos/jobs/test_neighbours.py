@@ -10,7 +10,7 @@ from tests.processes import Platform
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 CRASHES = ["segfault", "hard_exit", "hard_exit_with_error", "killed", "aborted"]
-ENDLESS = ["loop", "blocked_read"]
+ENDLESS = ["loop", "blocked_read", "silent_server", "sleeping_query"]
 DEAF = ["stubborn_loop", "regular_expression"]  # only the end of their process stops them
 EXCEPTIONS = {
     "endless_text": "unpicklable",
@@ -122,6 +122,25 @@ def test_whatever_a_handler_raises_is_a_failed_attempt(platform: Platform, kind:
     failed_as(platform, culprit, code)
     unharmed(platform, neighbours)
     assert len(platform.job(culprit)["error"]["message"].encode()) <= 8 * 1024
+
+
+@pytest.mark.parametrize("kind", ["test.bad", "test.bad_async"])
+@pytest.mark.parametrize(
+    ("deed", "kept"),
+    [("endless_text", "x" * 8 * 1024), ("nul_in_text", r"a\u0000b \ud800 c")],
+    ids=["fifty megabytes", "NUL and half a surrogate pair"],
+)
+def test_of_an_error_is_kept_what_can_be_kept_and_the_process_lives(
+    platform: Platform, kind: str, deed: str, kept: str
+) -> None:
+    worker = platform.some_worker()
+    before = platform.live_children(worker)
+    (culprit,) = platform.submit(kind, payload={"deed": deed})
+    platform.wait_ended([culprit])
+
+    assert [attempt["error"]["message"] for attempt in platform.attempts(culprit)] == [kept, kept]
+    assert platform.job(culprit)["error"]["message"] == kept
+    assert platform.live_children(worker) == before
 
 
 @pytest.mark.parametrize("deed", CONNECTIONS)
