@@ -1,6 +1,7 @@
 """From what a handler did to what becomes of its job: pure functions, no clock and no database."""
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from jobs.store import Claimed, Owned, Verdict
 LARGEST_OUTPUT = 1024 * 1024
 BAD_OUTCOME_WAIT = 1.0  # seconds
 _NOW = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # policies answer with a moment; only its distance from now is used
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escape in JSON, and not the end of an escaped backslash
 _NAIVE_UTC = orjson.OPT_NAIVE_UTC
 
 
@@ -125,7 +127,7 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
     if len(output) > LARGEST_OUTPUT:
         text = f"The output has {len(output)} bytes, more than {LARGEST_OUTPUT}."
         return _failed(finished, failure("bad_output", text), kind.retry)
-    if b"\\u0000" in output:
+    if b"\\u0000" in output and _NUL.search(output.decode()):
         return _failed(finished, failure("bad_output", "The output contains a NUL character."), kind.retry)
     extra = _extra(finished)
     if done.quality is not None:
@@ -283,4 +285,5 @@ def _extra(finished: Finished) -> dict[str, Any]:
 
 
 def _dump(value: Mapping[str, Any]) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode().replace("\\u0000", "\\ufffd")
+    text = orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

@@ -6,13 +6,12 @@ from jobplatform.celery import app
 
 def test_nothing_but_json_is_read_or_written() -> None:
     assert list(app.conf.accept_content) == ["json"]
-    assert app.conf.result_accept_content is None  # the same
     written = (app.conf.task_serializer, app.conf.result_serializer, app.conf.event_serializer)
     assert written == ("json", "json", "json")
 
 
 def test_results_are_kept_nowhere_and_no_task_runs_where_it_is_called() -> None:
-    assert app.conf.result_backend is None
+    assert not app.conf.result_backend
     assert app.conf.task_ignore_result
     assert not app.conf.task_reject_on_worker_lost
     assert not app.conf.task_always_eager
