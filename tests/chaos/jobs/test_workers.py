@@ -18,6 +18,7 @@ from tests.processes import ENDED, PROJECT, Platform, Program, Servers, known, s
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 BOUND = 30.0  # seconds from a death to the next run
+GRACE = 5.0  # seconds that a worker gets for its stop
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,14 @@ def ended_once(platform: Platform, ids: list[UUID], *, crashes: int = 0) -> None
     assert ran.total() <= len(ids) + crashes * 60
     gaps = "select subject_id from events_event where subject_id = any(%s) group by 1 having count(*) <> max(seq)"
     assert platform.rows(gaps, ids) == []
+
+
+def again_in_time(platform: Platform, ids: list[UUID]) -> None:
+    """By the clock of the process that recorded the effects: no run waited longer for the next one than the bound."""
+    before: dict[str, float] = {}
+    for effect in platform.effects.of("ran", ids):
+        assert effect["at"] - before.get(effect["job"], effect["at"]) < BOUND, effect
+        before[effect["job"]] = effect["at"]
 
 
 def started(platform: Platform, ids: list[UUID], number: int) -> None:
@@ -82,6 +91,7 @@ def kill_while_they_run(platform: Platform, worker: Program, *, kills: int, jobs
             send(victim, signal.SIGKILL)
     platform.wait_ended(ids, seconds=120)
     ended_once(platform, ids, crashes=kills)
+    again_in_time(platform, ids)
 
 
 def test_children_killed_at_random_lose_and_double_nothing(platform: Platform) -> None:
@@ -93,6 +103,40 @@ def test_children_killed_at_random_lose_and_double_nothing(platform: Platform) -
 @pytest.mark.parametrize("seed", range(10))
 def test_five_hundred_children_killed_at_random_lose_and_double_nothing(platform: Platform, seed: int) -> None:
     kill_while_they_run(platform, platform.some_worker(), kills=50, jobs=500, seed=seed)
+
+
+def kill_workers_while_they_run(platform: Platform, *, kills: int, jobs: int, seed: int) -> None:
+    """Kill one of two workers at random moments: its parent, whose children follow, or all of them at once."""
+    chance = random.Random(seed)
+    print(f"seed {seed}")
+    workers = [platform.worker(), platform.worker(beside=True)]
+    ids: list[UUID] = []
+
+    def ran(goal: int) -> bool:
+        return len(platform.effects.of("ran", ids)) >= goal
+
+    for _ in range(kills):
+        ids += platform.submit("test.within", jobs, lambda n: {"n": n, "seconds": chance.choice([0, 0.01, 0.02])})
+        goal = len(platform.effects.of("ran", ids)) + chance.randrange(1, jobs // 2)
+        platform.wait_until(partial(ran, goal), f"{goal} runs")
+        victim = workers.pop(chance.randrange(2))
+        chance.choice([Program.kill, Program.kill_parent])(victim)
+        workers.append(platform.worker(beside=True))
+    platform.wait_ended(ids, seconds=120)
+    ended_once(platform, ids, crashes=2 * kills)
+    again_in_time(platform, ids)
+    assert workers.pop().stop() == 0
+
+
+def test_workers_killed_at_random_lose_and_double_nothing(platform: Platform) -> None:
+    kill_workers_while_they_run(platform, kills=3, jobs=200, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(5))
+def test_fifty_workers_killed_at_random_lose_and_double_nothing(platform: Platform, seed: int) -> None:
+    kill_workers_while_they_run(platform, kills=10, jobs=300, seed=seed)
 
 
 def test_the_job_of_a_killed_child_comes_back_within_two_seconds(platform: Platform) -> None:
@@ -249,10 +293,10 @@ def test_a_frozen_owner_changes_nothing_when_it_wakes(platform: Platform) -> Non
 def test_a_stop_hands_back_what_has_not_started(platform: Platform) -> None:
     """T04: what runs is finished, the rest goes to somebody else, no attempt is lost, and the worker leaves in order."""
     worker = platform.worker(concurrency=1)
-    ids = platform.submit("test.within", 60, lambda n: {"n": n, "seconds": 0.05})
+    ids = platform.submit("test.within", 300, lambda n: {"n": n, "seconds": 0.05})  # three times the grace
     platform.wait_until(lambda: len(platform.effects.of("ran", ids)) >= 5, "a few to run")
 
-    assert worker.stop() == 0
+    assert worker.stop(seconds=GRACE) == 0
     standing = platform.by_status(ids)
     assert set(standing) == {"processed", "queued"}
     assert platform.value("select max(attempt) from jobs_job where id = any(%s) and status = 'queued'", ids) == 0
@@ -267,9 +311,13 @@ def test_a_stop_hands_back_what_has_not_started(platform: Platform) -> None:
 # ------------------------------------------------------------------------------------------------ T09, T10
 @pytest.mark.parametrize("seconds", [600, -600])
 def test_a_worker_whose_clock_is_wrong_by_ten_minutes_changes_no_time(platform: Platform, seconds: int) -> None:
-    """T09: heartbeats, backoffs and due times are the database's."""
+    """T09: heartbeats, leases, backoffs and due times are the database's."""
     handlers = ("tests.handlers.good", "tests.handlers.skewed")
-    platform.worker(env={"SKEW": str(seconds)}, handlers=handlers)
+    platform.worker(concurrency=1)
+    gate = f"beside {seconds}"
+    (held,) = platform.submit("test.gated", payload={"gate": gate})
+    started(platform, [held], 1)
+    platform.worker(env={"SKEW": str(seconds)}, handlers=handlers, beside=True)
     moment = platform.value("select date_trunc('second', clock_timestamp()) + interval '1 hour'")
     (until,) = platform.submit("test.park_until", payload={"at": moment.isoformat()})
     (later,) = platform.submit("test.skewed")
@@ -283,6 +331,9 @@ def test_a_worker_whose_clock_is_wrong_by_ten_minutes_changes_no_time(platform: 
     assert 4.5 < (platform.job(later)["due_at"] - failed["ended_at"]).total_seconds() < 5.5
     row: dict[str, Any] = platform.rows("select clock_timestamp() - max(heartbeat_at) as age from jobs_worker")[0]
     assert abs(row["age"].total_seconds()) < 30
+    platform.effects.open(gate)
+    platform.wait_ended([held])
+    assert [(a["outcome"], a["claim_no"]) for a in platform.attempts(held)] == [("done", 1)]  # nobody took it away
 
 
 def test_a_kind_that_no_live_worker_knows_waits_for_one_that_does(platform: Platform) -> None:

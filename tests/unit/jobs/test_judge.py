@@ -247,3 +247,10 @@ def test_a_kind_that_runs_once_is_not_run_again(answer: Any) -> None:
 def test_an_answer_without_sense_is_not_guessed_at(answer: Any) -> None:
     with pytest.raises(ValueError, match=r"no time to wait|snake_case"):
         judge(kind(), Finished(claimed(), answer, None, 0.1))
+
+
+def test_a_text_that_names_a_nul_character_is_not_one() -> None:
+    named = r"\u0000 and \\u0000"
+    assert orjson.loads(verdict_on(Done({"x": named})).output or "") == {"x": named}
+    assert verdict_on(Done({"x": "\\\0"})).outcome == "retried"
+    assert extra(verdict_on(error=ValueError(named)))["error"]["message"] == named
