@@ -11,47 +11,67 @@ from django.db import connection
 
 SCAN_ROWS = 10_000
 """So many rows of the log one page looks at, whatever it finds among them."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""So many bytes of JSON one page shows, and one event more."""
 
 Place = tuple[int, int]
 """Where a row stands in the log: position, id."""
 
-_COLUMNS = "e.position, e.id, e.occurred_at, e.project_id, e.type, e.subject_id, e.seq, e.data::text"
+_HEAD = "position, id, occurred_at, project_id, type, subject_id, seq"
 
-_OF_SUBJECT = f"""
-select {_COLUMNS}
-from events_event e
-where e.subject_id = %(subject_id)s
-  and e.project_id = %(project_id)s
-  and (%(after)s::int is null or case when %(forward)s then e.seq > %(after)s else e.seq < %(after)s end)
-order by case when %(forward)s then e.seq else -e.seq end
-limit %(limit)s
+# `page` finds the rows of a page; `walk` writes the JSON of one after another and stops when it has enough, so that
+# nothing of a page is written in vain: one event may hold a megabyte of output.
+_WALK = f"""
+with recursive page as materialized (
+    select numbered.*, row_number() over () as number from ({{page}}) numbered
+),
+walk as (
+    select 0::bigint as number, 0::bigint as bytes, null::text as data
+    union all
+    select page.number, walk.bytes + octet_length(found.data), found.data
+    from walk
+    join page on page.number = walk.number + 1
+    cross join lateral (
+        select e.data::text as data from events_event e
+        where e.position = page.position and e.id = page.id and e.occurred_at = page.occurred_at
+        offset 0
+    ) found
+    where walk.bytes < {PAGE_BYTES}
+)
+select {_HEAD}, walk.data, (select count(*) from page) from page join walk using (number) order by number
 """  # noqa: S608 - constants of this module
+
+_OF_SUBJECT = _WALK.format(
+    page=f"""
+    select {_HEAD}
+    from events_event e
+    where e.subject_id = %(subject_id)s
+      and e.project_id = %(project_id)s
+      and (%(after)s::int is null or case when %(forward)s then e.seq > %(after)s else e.seq < %(after)s end)
+    order by case when %(forward)s then e.seq else -e.seq end
+    limit %(limit)s"""  # noqa: S608 - constants of this module
+)
 
 # The rows of one subject are few, so they are all read by their index before anything is put in order.
 _ABOUT = f"""
-with about as materialized (
-    select * from events_event e where e.subject_id = %(subject_id)s
-)
-select {_COLUMNS}
-from about e
-where e.project_id = %(project_id)s
-  and (%(type)s::text is null or e.type = %(type)s)
-  and {{within}}
-order by e.position {{direction}}, e.id {{direction}}
-limit %(limit)s
-"""  # noqa: S608 - constants of this module
+    select {_HEAD}
+    from (select {_HEAD} from events_event e where e.subject_id = %(subject_id)s offset 0) e
+    where e.project_id = %(project_id)s
+      and (%(type)s::text is null or e.type = %(type)s)
+      and {{within}}
+    order by e.position {{direction}}, e.id {{direction}}
+    limit %(limit)s"""  # noqa: S608 - constants of this module
 
 _SCAN = f"""
-select {_COLUMNS}
-from (
-    select * from events_event e where {{within}}
-    order by e.position {{direction}}, e.id {{direction}} limit {SCAN_ROWS}
-) e
-where e.project_id = %(project_id)s
-  and (%(type)s::text is null or e.type = %(type)s)
-order by e.position {{direction}}, e.id {{direction}}
-limit %(limit)s
-"""  # noqa: S608 - constants of this module
+    select {_HEAD}
+    from (
+        select * from events_event e where {{within}}
+        order by e.position {{direction}}, e.id {{direction}} limit {SCAN_ROWS}
+    ) e
+    where e.project_id = %(project_id)s
+      and (%(type)s::text is null or e.type = %(type)s)
+    order by e.position {{direction}}, e.id {{direction}}
+    limit %(limit)s"""  # noqa: S608 - constants of this module
 
 _LAST_SCANNED = f"""
 select e.position, e.id
@@ -100,12 +120,11 @@ class Scan:
     stopped_at: Place | None = None
 
 
-def of_subject(
-    project_id: UUID, subject_id: UUID, *, after: int | None, forward: bool = True, limit: int
-) -> list[EventRow]:
+def of_subject(project_id: UUID, subject_id: UUID, *, after: int | None, forward: bool = True, limit: int) -> Scan:
     """Events of one subject by `seq`, behind `after`, rising (`forward`) or falling."""
     params = {"project_id": project_id, "subject_id": subject_id, "after": after, "forward": forward, "limit": limit}
-    return [EventRow(*row) for row in _fetch(_OF_SUBJECT, params)]
+    rows, whole = _walk(_OF_SUBJECT, params)
+    return Scan(rows, None if whole else rows[-1].place)
 
 
 def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descending: bool, limit: int) -> Scan:
@@ -116,10 +135,11 @@ def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descend
     within, params = _within(wanted, edge, descending=descending)
     words = {"within": within, "direction": "desc" if descending else "asc"}
     params |= {"project_id": project_id, "type": wanted.type, "subject_id": wanted.subject_id, "limit": limit}
-    if wanted.subject_id is not None:
-        return Scan([EventRow(*row) for row in _fetch(_ABOUT.format(**words), params)])
-    rows = [EventRow(*row) for row in _fetch(_SCAN.format(**words), params)]
-    if len(rows) == limit:
+    page = _SCAN if wanted.subject_id is None else _ABOUT
+    rows, whole = _walk(_WALK.format(page=page.format(**words)), params)
+    if not whole:
+        return Scan(rows, rows[-1].place)
+    if wanted.subject_id is not None or len(rows) == limit:
         return Scan(rows)
     last = _fetch(_LAST_SCANNED.format(**words), params)
     if not last:
@@ -129,6 +149,12 @@ def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descend
     if rows:
         stopped_at = min(stopped_at, rows[-1].place) if descending else max(stopped_at, rows[-1].place)
     return Scan(rows, stopped_at)
+
+
+def _walk(sql: str, params: dict[str, Any]) -> tuple[list[EventRow], bool]:
+    """The rows of a page, and whether these are all: it ends early when it has enough bytes."""
+    found = _fetch(sql, params)
+    return [EventRow(*row[:-1]) for row in found], not found or len(found) == found[0][-1]
 
 
 def _within(wanted: EventFilter, edge: Place | None, *, descending: bool) -> tuple[str, dict[str, Any]]:

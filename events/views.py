@@ -95,11 +95,13 @@ def _type(request: ApiRequest) -> str | None:
 def events_of(request: ApiRequest, subject_id: UUID) -> Response:
     """A page of the events about one subject of the caller's project, oldest first."""
     page = CursorPage(request, keys=("seq",), newest_first=False)
-    rows = selectors.of_subject(
+    scan = selectors.of_subject(
         request.caller.project_id,
         subject_id,
         after=page.after[0] if page.after else None,
         forward=not page.descending,
         limit=page.fetch,
     )
-    return Response(page.answer(page.ordered(rows), key=lambda row: (row.seq,), show=show_event))
+    rows = page.ordered(scan.rows)
+    stopped_at = None if scan.stopped_at is None else (scan.rows[-1].seq,)
+    return Response(page.answer(rows, key=lambda row: (row.seq,), show=show_event, stopped_at=stopped_at))

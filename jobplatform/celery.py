@@ -36,18 +36,10 @@ tasks.register(app)
 
 
 @signals.celeryd_init.connect
-def _worker_boots(**_: Any) -> None:
-    _boot(fires_schedules=False)
-
-
 @signals.beat_init.connect
-def _beat_boots(**_: Any) -> None:
-    _boot(fires_schedules=True)
-
-
-def _boot(*, fires_schedules: bool) -> None:
+def _boot(**_: Any) -> None:
     try:
-        refuse_bad_boot(fires_schedules=fires_schedules)
+        refuse_bad_boot()
     except ImproperlyConfigured as refusal:
         sys.exit(f"{refusal}")
     finally:

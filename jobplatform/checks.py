@@ -41,14 +41,13 @@ def check_platform(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def refuse_bad_boot(*, fires_schedules: bool = False) -> None:
-    """Called by every process before it serves. `fires_schedules`: it is beat, which must know every scheduled kind.
+def refuse_bad_boot() -> None:
+    """Called by every process before it serves.
 
     Raises:
         ImproperlyConfigured: with the first sentence that a check has to say.
     """
-    rows = _rows_of_schedules() if fires_schedules else ()
-    for message in (*_settings(), *_schedules(), *_database(), *_broker(), *rows):
+    for message in (*_settings(), *_schedules(), *_database(), *_broker()):
         if message.is_serious():
             raise ImproperlyConfigured(message.msg)
         logger.warning("checked", handler="boot", action=message.id, details=message.msg)
@@ -76,9 +75,10 @@ def _schedules() -> Iterator[CheckMessage]:
 
 
 def _rows_of_schedules() -> Iterator[CheckMessage]:
-    """What people scheduled. Workers need not know every kind; beat refuses to start, or pauses what comes later."""
+    """What people scheduled. No process refuses to boot for one row: beat pauses it and says so."""
     with contextlib.suppress(DatabaseError):  # which is said elsewhere
-        for name, kind in PeriodicTask.objects.filter(enabled=True).values_list("name", "task").order_by("name"):
+        rows = PeriodicTask.objects.filter(enabled=True).exclude(task="celery.backend_cleanup")  # beat removes that one
+        for name, kind in rows.values_list("name", "task").order_by("name"):
             if registry.find(kind) is None:
                 yield Error(
                     f"The schedule {name!r} names the kind {kind!r}, which no handler registers.", id="platform.E011"

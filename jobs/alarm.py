@@ -3,9 +3,13 @@
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from jobs.errors import TimedOut
+
+MASKED_SECONDS = 0.02  # how soon a masked signal tries again
 
 _deadline = 0.0
 _installed = False
@@ -14,10 +18,11 @@ _active = False
 
 def install() -> None:
     """Take SIGALRM over. Called once in each worker process, from its main thread."""
-    global _installed  # noqa: PLW0603 - one handler per process
+    global _installed, _main  # noqa: PLW0603 - one handler per process
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, _ring)
         _installed = True
+        _main = threading.get_ident()
 
 
 def start(deadline: float) -> None:
@@ -39,6 +44,24 @@ def end() -> None:
     _active = False
 
 
+_main = 0  # the thread that the signal strikes, as soon as it is taken over
+_masked = 0
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """The signal raises nothing inside the block, but right after it: what holds a lock or a statement is not torn."""
+    global _masked  # noqa: PLW0603 - one timer per process
+    if threading.get_ident() != _main:
+        yield
+        return
+    _masked += 1
+    try:
+        yield
+    finally:
+        _masked -= 1
+
+
 _next = 0.0
 
 
@@ -52,6 +75,9 @@ def _ring(_signum: int, _frame: FrameType | None) -> None:
     global _next  # noqa: PLW0603 - one timer per process
     _next = 0.0
     if not _active:
+        return
+    if _masked:
+        _set(time.monotonic() + MASKED_SECONDS)
         return
     if time.monotonic() >= _deadline:
         end()

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from events import log
 from events.log import NewEvent
-from jobs import services
+from jobs import registry, services
 from jobs.errors import JobsError, UnknownKind
 from jobs.schedule import PLATFORM
 from jobs.services import JobRequest
@@ -32,6 +32,13 @@ class JobScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-bea
         """Celery's own entry clears a result backend. There is none: the entry is no kind, and must not be a row."""
         del data
         PeriodicTask.objects.filter(task="celery.backend_cleanup").delete()
+
+    def setup_schedule(self) -> None:
+        """Begin. What names an unknown kind is paused now, and not only when it would fire."""
+        super().setup_schedule()
+        for row in PeriodicTask.objects.filter(enabled=True).order_by("name"):
+            if registry.find(row.task) is None:
+                _pause(row, f"No handler is registered for the kind {row.task!r}.")
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         """Fire one entry."""

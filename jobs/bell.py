@@ -18,10 +18,13 @@ from psycopg.errors import error_from_result
 from psycopg.generators import fetch_many
 from psycopg.pq import ExecStatus, TransactionStatus
 
+from jobs import alarm
+
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "jobs_due"
 COALESCE_SECONDS = 0.004
+AGAIN_SECONDS = 0.5
 LONGEST_PAYLOAD = 7000  # Postgres takes 8000 bytes
 ALL = "*"
 
@@ -52,19 +55,23 @@ class Bell:
 
     def ring(self, shelves: Iterable[int], *, sweep: bool = False) -> None:
         """Say that these shelves were filled. `sweep`: perhaps with jobs due earlier than their marks."""
-        if self._pid != os.getpid():
-            self._start()
+        with alarm.masked():  # or the end of a handler's time would leave the locks taken
+            if self._pid != os.getpid():
+                self._start()
+            self._note(dict.fromkeys(shelves, sweep))
+            if self._line.acquire(blocking=False):
+                try:
+                    self._send()
+                except psycopg.Error as error:
+                    self._not_heard(error)
+                finally:
+                    self._line.release()
+            self._wake.set()
+
+    def _note(self, shelves: dict[int, bool]) -> None:
         with self._lock:
-            for shelf in shelves:
+            for shelf, sweep in shelves.items():
                 self._shelves[shelf] = sweep or self._shelves.get(shelf, False)
-        if self._line.acquire(blocking=False):
-            try:
-                self._send()
-            except psycopg.Error as error:
-                self._not_heard(error)
-            finally:
-                self._line.release()
-        self._wake.set()
 
     def hang_up(self) -> None:
         """Close the line; who rings next opens it anew, to wherever Django's connection leads by then."""
@@ -95,6 +102,8 @@ class Bell:
                         self._receive()
                 except psycopg.Error as error:
                     self._not_heard(error)
+                    self._wake.set()
+                    time.sleep(AGAIN_SECONDS)  # the database is away; there is no named moment to wait for
                 time.sleep(COALESCE_SECONDS)  # what is submitted meanwhile goes with the next notification
 
     def _connect(self) -> None:
@@ -109,8 +118,12 @@ class Bell:
         with self._lock:
             shelves, self._shelves = self._shelves, {}
         if shelves:
-            self._link.pgconn.send_query_prepared(_NOTIFY, [CHANNEL.encode(), encode(shelves).encode()])
             self._unanswered = True
+            try:
+                self._link.pgconn.send_query_prepared(_NOTIFY, [CHANNEL.encode(), encode(shelves).encode()])
+            except psycopg.Error:
+                self._note(shelves)  # for the next line
+                raise
 
     def _receive(self) -> None:
         """Wait for the answer to what was sent."""

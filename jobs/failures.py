@@ -46,7 +46,7 @@ def code_of(error: BaseException) -> str:
     """The stable code of an exception."""
     try:
         code = getattr(error, "code", None)
-    except Exception:  # noqa: BLE001 - an error's own attributes may do anything
+    except BaseException:  # noqa: BLE001 - an error's own attributes may do anything, SystemExit included
         code = None
     if isinstance(code, str) and _CODE.match(code):
         return code
@@ -71,5 +71,5 @@ def bounded(text: str, limit: int = LONGEST_MESSAGE) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an error's own __str__ may do anything
+    except BaseException:  # noqa: BLE001 - an error's own __str__ may do anything, SystemExit included
         return f"{type(error).__name__} (its text cannot be read)"

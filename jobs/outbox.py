@@ -12,7 +12,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg.pq import TransactionStatus
 
-from jobs import store
+from jobs import alarm, store
 from jobs.bell import Bell
 from jobs.errors import LostClaim, TransactionBroken
 from jobs.judge import Finished, broken, judge
@@ -119,14 +119,17 @@ class Outbox:
             LostClaim: the job belongs to somebody else by now.
             TypeError: the step's result is not JSON.
         """
-        kept = store.note(
-            job.id,
-            job.project_id,
-            job.claim_no,
-            progress=orjson.dumps(progress).decode() if progress else None,
-            steps=orjson.dumps(steps).decode() if steps else None,
-            on=on,
-        )
+        texts = [orjson.dumps(value).decode() if value else None for value in (progress, steps)]
+        with alarm.masked():
+            kept = store.note(
+                job.id,
+                job.project_id,
+                job.claim_no,
+                worker=self.worker,
+                progress=texts[0],
+                steps=texts[1],
+                on=on,
+            )
         if not kept:
             raise LostClaim
 

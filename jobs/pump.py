@@ -28,6 +28,7 @@ FIRST_BATCH = 16  # before anything was measured
 DEAF_SECONDS = 0.05  # while a handler runs, nobody reads what its connection hears: a slow kind does not listen then
 CROWD_SECONDS = 0.05  # how often a pump looks whether another kind waits for its slot
 PLANS_SECONDS = 10.0
+REFILL_AGAIN_SECONDS = 0.5
 CAPPED_EVERY = 16  # claims; shelves with a cap are rare and get their turn between the others
 
 
@@ -57,6 +58,7 @@ class Post:
     broken_off: set[UUID] = field(default_factory=set)
     planned_at: float = float("-inf")
     unsettled: bool = False  # a pump broke off: jobs, or its doorbell, may be left behind
+    refilled_in_vain: float = float("-inf")
     at_work: threading.Lock = field(default_factory=threading.Lock)  # held by a pump, and while its remains are settled
 
     def __post_init__(self) -> None:
@@ -137,19 +139,19 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
 
 
 def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -> int:
-    claimed, round_ = 0, 0
+    claimed, uncapped = 0, 0
     hint: tuple[int, ...] = ()
     ends = time.monotonic() + BUDGET_SECONDS
     looked = time.monotonic()
     thorough = True  # look at both sorts of shelves before lingering; behind that, at a hint, the usual sort is enough
     busy = False
     while not slots.stopping():
-        capped = not hint and round_ % CAPPED_EVERY == CAPPED_EVERY - 1
+        capped = not hint and uncapped >= CAPPED_EVERY - 1
         taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
+        uncapped = 0 if capped else uncapped + 1
         if not taken and (capped or thorough):
             taken = _work(post, kind, outbox, pace, capped=not capped, hint=hint)
         claimed += taken
-        round_ += 1
         now = time.monotonic()
         if now > ends:
             break
@@ -173,8 +175,9 @@ def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -
         heard = _linger(kind, ear, min(ends, now + LINGER_SECONDS))
         if heard is None:
             break
-        hint = heard
-        thorough = not hint  # nobody told which shelf
+        hint = tuple(heard)
+        # Nobody told which shelf, or what came back to one: that may have a cap.
+        thorough = not hint or any(heard.values())
         if kind.is_async or pace.seconds > DEAF_SECONDS:
             ear.close()
     return claimed
@@ -190,7 +193,7 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
         announce=kind.announces,
         capped=capped,
         hint=hint,
-        lazy=not kind.retry.one_shot,
+        lazy=_may_be_lazy(kind),
     )
     if not jobs:
         return 0
@@ -214,9 +217,24 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
 
 
 def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
-    return store.claim_many(
-        kind.name, batch=room, worker=post.worker, announce=kind.announces, lazy=not kind.retry.one_shot
-    )
+    """Claim for a window that is at work. Its jobs run on while the database is away."""
+    if time.monotonic() - post.refilled_in_vain < REFILL_AGAIN_SECONDS:
+        return []
+    try:
+        return store.claim_many(
+            kind.name, batch=room, worker=post.worker, announce=kind.announces, lazy=_may_be_lazy(kind)
+        )
+    except store.DATABASE_ERRORS as error:
+        # The claim may have been made: what it took stands under our name until the watch gives it back.
+        post.refilled_in_vain, post.unsettled = time.monotonic(), True
+        logger.warning("window not refilled", handler="pump", action="refill", details=str(error)[:200])
+        store.drop_broken_connection()
+        return []
+
+
+def _may_be_lazy(kind: Kind[Any]) -> bool:
+    """Whether a claim need not wait for the disk: nobody can have read of it, and running twice is allowed."""
+    return not kind.retry.one_shot and not kind.announces
 
 
 _raised: dict[int, float] = {}
@@ -235,14 +253,14 @@ def _raise_marks(jobs: list[store.Claimed]) -> None:
         shelves.raise_marks(marks)
 
 
-def _linger(kind: Kind[Any], ear: Ear, until: float) -> tuple[int, ...] | None:
+def _linger(kind: Kind[Any], ear: Ear, until: float) -> dict[int, bool] | None:
     """Wait for a notification of this kind while a slot is free beside it. None: end the pump."""
     while (left := until - time.monotonic()) > 0 and not slots.stopping():
         heard = ear.hear(min(left, LOOK_SECONDS))
         if heard is None:
-            return ()
+            return {}
         if mine := shelves.of_kind(kind.name, heard):
-            return tuple(mine)
+            return {shelf: heard[shelf] for shelf in mine}
         if not _slot_free(kind.queue):
             return None
     return None

@@ -1,8 +1,9 @@
 """Handlers by their stable names. A wrong registration stops the boot."""
 
 import inspect
+import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -193,6 +194,8 @@ def _validate(kind: Kind[Any]) -> None:
         missing = [name for name in kind.unique.by if name not in kind.payload.model_fields]
         if missing:
             refuse(f"unique= names {missing}, which the payload does not have.")
+        elif _has_sets(kind.payload, kind.unique.by):
+            refuse("unique= looks at a set, which has no order and so no key; use a list.")
     if kind.example is not None:
         try:
             kind.payload.model_validate(kind.example)
@@ -207,6 +210,13 @@ def _validate_payload(payload: Any, refuse: Callable[[str], None]) -> None:
         payload.model_json_schema()
     except PydanticUserError as error:
         refuse(f"its payload has no JSON schema, which the API shows: {error.message}")
+
+
+def _has_sets(payload: type[BaseModel], fields: Sequence[str]) -> bool:
+    """Whether some of these fields (none: all), or a model that the payload holds, are sets."""
+    schema = payload.model_json_schema()
+    chosen = [part for name, part in schema.get("properties", {}).items() if not fields or name in fields]
+    return '"uniqueItems": true' in json.dumps([chosen, schema.get("$defs")])
 
 
 def _validate_answer(

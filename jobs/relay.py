@@ -24,6 +24,7 @@ logger = structlog.get_logger(__name__)
 POLL_SECONDS = 0.25
 CHORES_SECONDS = 1.0
 HELD_EVERY = 15.0
+PARTITIONS_EVERY = 3600.0
 SETTLE_SECONDS = 0.003  # a lingering pump hears the same notification and is usually faster
 BUSY_SECONDS = 0.02  # with pumps at work on a kind, another is rung only when something is due for longer than this
 SWEEP_SHARE = 50  # a sweep may take a fiftieth of the time
@@ -39,6 +40,7 @@ class Relay:
     _chores_at: float = 0.0
     _sweep_at: float = 0.0
     _held_at: float = 0.0
+    _partitions_at: float = 0.0
     _pause: float = field(default=0.1)
 
     def run(self) -> None:
@@ -57,7 +59,8 @@ class Relay:
 
     def _start(self) -> None:
         log.adopt_cluster()
-        log.ensure_partitions()
+        self._partitions_at = 0.0
+        self._make_partitions()
         consumers.ensure_rows()
         schedule.ensure_rows()
         psycopg.Cursor(store.connection_of_django()).execute(f"listen {CHANNEL}")
@@ -82,10 +85,17 @@ class Relay:
             pass
         for worker in workers.stale(on=store.connection_of_django()):
             workers.rescue(worker, started=None, seen=False)
+        self._make_partitions()
         if settings.LOG_HELD_SECONDS and time.monotonic() >= self._held_at:
             self._held_at = time.monotonic() + HELD_EVERY
             for writer in log.end_writers(settings.LOG_HELD_SECONDS):
                 logger.error("writer ended", handler="relay", action="end_writer", details=repr(writer))
+
+    def _make_partitions(self) -> None:
+        """The schedule that makes the days of the log ahead may stand still; nothing can be written without them."""
+        if time.monotonic() >= self._partitions_at:
+            self._partitions_at = time.monotonic() + PARTITIONS_EVERY
+            log.ensure_partitions()
 
     def ring(self) -> int:
         """Ring for the kinds that are due and whose queue has a free slot. Returns how many doorbells were sent."""

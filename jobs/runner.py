@@ -157,7 +157,7 @@ class Shift:
 def _judge(kind: Kind[Any], finished: Finished) -> Verdict:
     try:
         return judge(kind, finished)
-    except Exception as error:  # noqa: BLE001 - an answer or a note may hold anything; it must not break its batch
+    except BaseException as error:  # noqa: BLE001 - an answer or a note may hold anything; it must not break its batch
         return bad_outcome(kind, finished, from_exception(error).message)
 
 

@@ -270,25 +270,55 @@ class AttemptRow:
     metrics: str | None
 
 
-_ATTEMPTS = """
-select a.claim_no, a.attempt, a.stage, a.outcome, a.started_at, a.ended_at, w.name, a.error::text, a.log::text,
-    a.metrics::text
-from jobs_attempt a
-left join jobs_worker w on w.id = a.worker_id
-where a.job_id = %(job_id)s and a.project_id = %(project_id)s
-  and (%(after)s::int is null or case when %(forward)s then a.claim_no > %(after)s else a.claim_no < %(after)s end)
-order by case when %(forward)s then a.claim_no else -a.claim_no end
-limit %(limit)s
-"""
+_ATTEMPT_BODY = ("error", "log", "metrics")
+# As in `_LIST`: an attempt may have logged a megabyte, so the walk stops when it has enough.
+_ATTEMPTS = f"""
+with recursive page as materialized (
+    select numbered.*, row_number() over () as number
+    from (
+        select a.claim_no, a.attempt, a.stage, a.outcome, a.started_at, a.ended_at, w.name
+        from jobs_attempt a
+        left join jobs_worker w on w.id = a.worker_id
+        where a.job_id = %(job_id)s and a.project_id = %(project_id)s
+          and (%(after)s::int is null
+               or case when %(forward)s then a.claim_no > %(after)s else a.claim_no < %(after)s end)
+        order by case when %(forward)s then a.claim_no else -a.claim_no end
+        limit %(limit)s
+    ) numbered
+),
+walk as (
+    select 0::bigint as number, 0::bigint as bytes, {", ".join(f"null::text as {name}" for name in _ATTEMPT_BODY)}
+    union all
+    select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(a.{name}), 0)" for name in _ATTEMPT_BODY)},
+        {", ".join(f"a.{name}" for name in _ATTEMPT_BODY)}
+    from walk
+    join page on page.number = walk.number + 1
+    cross join lateral (
+        select {", ".join(f"a.{name}::text" for name in _ATTEMPT_BODY)}
+        from jobs_attempt a where a.job_id = %(job_id)s and a.claim_no = page.claim_no offset 0
+    ) a
+    where walk.bytes < {PAGE_BYTES}
+)
+select claim_no, attempt, stage, outcome, started_at, ended_at, name, error, log, metrics, (select count(*) from page)
+from page join walk using (number) order by number
+"""  # noqa: S608 - constants of this module
 
 
-def attempts(
-    project_id: UUID, job_id: UUID, *, after: int | None, forward: bool = True, limit: int
-) -> list[AttemptRow]:
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """A page of attempts. `stopped_at`: its bytes were enough behind this one; there may be more."""
+
+    rows: list[AttemptRow]
+    stopped_at: int | None
+
+
+def attempts(project_id: UUID, job_id: UUID, *, after: int | None, forward: bool = True, limit: int) -> Attempts:
     """Finished attempts at a job in the order of their claims, behind `after`."""
     params = {"project_id": project_id, "job_id": job_id, "after": after, "forward": forward, "limit": limit}
     with log.cursor() as cur:
-        return [AttemptRow(*row) for row in cur.execute(_ATTEMPTS, params, prepare=False).fetchall()]
+        found = cur.execute(_ATTEMPTS, params, prepare=False).fetchall()
+    rows = [AttemptRow(*row[:-1]) for row in found]
+    return Attempts(rows, None if not found or len(found) == found[0][-1] else rows[-1].number)
 
 
 # ---------------------------------------------------------------------------------------------- why it stands there

@@ -2,9 +2,10 @@
 
 import datetime as dt
 import hashlib
+import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -81,21 +82,25 @@ def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Sub
         UnknownKind, InvalidPayload, InvalidOption: the first request that does not fit; nothing is created.
         SubmitRefused: a gate (quota, suspension) refused.
     """
-    if any(registry.get(request.kind).unique for request in requests):
+    unique = {request.kind for request in requests if registry.get(request.kind).unique}
+    if unique:
         with transaction.atomic():
-            return [_submit_by_kind(project_id, request) for request in requests]
+            many = len(requests) > 1
+            if many:
+                _lock_kinds(project_id, unique)
+            return [_submit_by_kind(project_id, request, locked=many) for request in requests]
     rows = [prepare(project_id, request) for request in requests]
     ask_gates(project_id, requests)
     return insert(rows)
 
 
-def _submit_by_kind(project_id: UUID, request: JobRequest) -> Submitted:
+def _submit_by_kind(project_id: UUID, request: JobRequest, *, locked: bool) -> Submitted:
     kind = registry.get(request.kind)
     if kind.unique is None:
         return submit_many(project_id=project_id, requests=[request])[0]
     _payload(kind, request.payload)  # refuses what does not fit
     key = _key(kind, kind.unique, request.payload)
-    return submit_unique(project_id=project_id, request=request, key=key, seconds=kind.unique.seconds)
+    return submit_unique(project_id=project_id, request=request, key=key, seconds=kind.unique.seconds, locked=locked)
 
 
 def _key(kind: Kind[Any], unique: Unique, payload: Mapping[str, Any] | BaseModel) -> str:
@@ -103,28 +108,49 @@ def _key(kind: Kind[Any], unique: Unique, payload: Mapping[str, Any] | BaseModel
     model = payload if isinstance(payload, BaseModel) else kind.payload.model_validate(payload)
     seen = model.model_dump(mode="json", fallback=str)
     chosen = {name: seen.get(name) for name in unique.by} if unique.by else seen
-    return hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    try:
+        text = orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers of more than 64 bits are JSON, but not to it
+        text = json.dumps(chosen, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()
 
 
-def _take_key(project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None) -> UUID:
+_LOCK_KEY = """
+select pg_advisory_xact_lock_shared(hashtextextended(%s, 1)), pg_advisory_xact_lock(hashtextextended(%s, 0))
+"""
+
+
+def _lock_kinds(project_id: UUID, kinds: Iterable[str]) -> None:
+    """Let nobody else take keys of these kinds until the transaction ends: a thousand locks are too many."""
+    with connection.cursor() as cursor:
+        for kind in sorted(kinds):
+            cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{project_id} {kind}"])
+
+
+def _take_key(
+    project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None, *, locked: bool = False
+) -> UUID:
     """Take a key in the caller's transaction, one after another. Returns the job that holds it.
 
     Whoever waited must ask anew: the statement that waits for another's row does not see that one's new job.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{project_id} {kind} {key}"])
+    if not locked:
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK_KEY, [f"{project_id} {kind}", f"{project_id} {kind} {key}"])
     return store.take_key(project_id, kind, key, job_id, seconds)
 
 
-def submit_unique(*, project_id: UUID, request: JobRequest, key: str, seconds: float | None) -> Submitted:
+def submit_unique(
+    *, project_id: UUID, request: JobRequest, key: str, seconds: float | None, locked: bool = False
+) -> Submitted:
     """Create a job unless another holds the key; then return that one, with `existing` set.
 
-    `seconds`: how long the key is taken; None: until the job has ended.
+    `seconds`: how long the key is taken; None: until the job has ended. `locked`: see `_lock_kinds`.
     """
     row = prepare(project_id, request)
     ask_gates(project_id, [request])
     with transaction.atomic():
-        holder = _take_key(project_id, row.kind, key, row.id, seconds)
+        holder = _take_key(project_id, row.kind, key, row.id, seconds, locked=locked)
         if holder == row.id:
             return insert([row])[0]
     job = Job.objects.only("id", "kind", "created_at", "due_at").get(id=holder, project_id=project_id)

@@ -294,7 +294,7 @@ def move_many(
 # ---------------------------------------------------------------------------------------------- while it runs
 
 
-def announce_many(runs: Sequence[tuple[UUID, UUID, int]], *, on: Connection | None = None) -> None:
+def announce_many(runs: Sequence[tuple[UUID, UUID, int]], *, worker: int, on: Connection | None = None) -> None:
     """Publish `job.processing` for running attempts: (id, project, claim_no)."""
     with run(
         "announce",
@@ -302,6 +302,7 @@ def announce_many(runs: Sequence[tuple[UUID, UUID, int]], *, on: Connection | No
             "id": [run[0] for run in runs],
             "project_id": [run[1] for run in runs],
             "claim_no": [run[2] for run in runs],
+            "worker": worker,
         },
         on,
     ):
@@ -313,12 +314,20 @@ def note(
     project_id: UUID,
     claim_no: int,
     *,
+    worker: int,
     progress: str | None = None,
     steps: str | None = None,
     on: Connection | None = None,
 ) -> bool:
     """Keep progress or a finished step (JSON texts) of a running attempt. False when the claim is lost."""
-    params = {"id": job_id, "project_id": project_id, "claim_no": claim_no, "progress": progress, "steps": steps}
+    params = {
+        "id": job_id,
+        "project_id": project_id,
+        "claim_no": claim_no,
+        "worker": worker,
+        "progress": progress,
+        "steps": steps,
+    }
     with run("note", params, on) as cur:
         return cur.rowcount == 1
 

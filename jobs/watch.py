@@ -114,7 +114,7 @@ class Watch:
         ]
         if slow:
             shift.announced.update(job_id for job_id, _, _ in slow)
-            store.announce_many(slow, on=self._link)
+            store.announce_many(slow, worker=self.worker, on=self._link)
 
     def _reconnect(self) -> None:
         time.sleep(0.2)  # the database is away; there is no named moment to wait for

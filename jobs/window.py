@@ -11,6 +11,7 @@ from jobs.registry import current_project
 from jobs.runner import FLUSH_SECONDS, Shift, resolve
 from jobs.store import Claimed
 
+CANCEL_SECONDS = 2.0
 BUDGET_SECONDS = 5.0  # a window is refilled for so long; then the pump looks around
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -28,19 +29,44 @@ def run_window(shift: Shift, *, refill: Callable[[int], Sequence[Claimed]]) -> i
     if _loop is None:
         _loop = asyncio.new_event_loop()
         asyncio.set_event_loop(_loop)
-    kind = shift.kind
     running: set[asyncio.Task[Ended]] = set()
+    try:
+        return _run_window(shift, _loop, running, refill)
+    except BaseException:
+        if running:
+            _abandon(_loop, running)
+        raise
+
+
+def _abandon(loop: asyncio.AbstractEventLoop, running: set[asyncio.Task[Ended]]) -> None:
+    """End what still runs: these jobs will run again, and must not go on beside that in the next window."""
+    global _loop  # noqa: PLW0603 - as above
+    for task in running:
+        task.cancel()
+    _, deaf = loop.run_until_complete(asyncio.wait(running, timeout=CANCEL_SECONDS))
+    if deaf:
+        _loop = None  # what does not end is never resumed: nobody runs its loop again
+
+
+def _run_window(
+    shift: Shift,
+    loop: asyncio.AbstractEventLoop,
+    running: set[asyncio.Task[Ended]],
+    refill: Callable[[int], Sequence[Claimed]],
+) -> int:
+    kind = shift.kind
     count = 0
     began = flushed = time.monotonic()
     while True:
         while len(running) < kind.window and (job := shift.next()) is not None:
             count += 1
-            running.add(_loop.create_task(_run(shift, job)))
+            running.add(loop.create_task(_run(shift, job)))
         shift.pen.window(time.monotonic() + kind.timeout)
         if not running:
             break
         turn = asyncio.wait(running, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        ended, running = _loop.run_until_complete(turn)
+        ended, _ = loop.run_until_complete(turn)
+        running -= ended
         for task in ended:
             shift.finish(*task.result())
         now = time.monotonic()

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.urls import reverse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from jobplatform.api.query import Moment
 from projects import scopes
 from projects.models import MOST_WEIGHT, ApiKey, Project
 
@@ -35,7 +36,7 @@ class IssueKey(Ask):
 
     name: Name
     scopes: list[Scope] = Field(min_length=1, max_length=100)
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class RevokeKey(Ask):

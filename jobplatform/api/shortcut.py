@@ -60,15 +60,15 @@ def _answer(view: ApiView, environ: Environ, start_response: StartResponse) -> I
     http = WSGIRequest(environ)
     try:
         response = _response(view, http)
+        body = _body(response)
     except Exception as error:  # noqa: BLE001 - what Django does around every view
         problem = problems.of(error)
         response = response_for_exception(http, error) if problem is None else plain(problem)
+        body = response.content
     if isinstance(response, Response):
-        body = b"" if response.data is None else dumps(response.data)
         headers = [("Content-Type", "application/json"), *_HEADERS]
         headers += [item for item in response.items() if item[0] != "Content-Type"]
     else:
-        body = response.content
         headers = [*response.items(), *_HEADERS]
     headers.append(("Content-Length", str(len(body))))
     start_response(_STATUS_LINES[response.status_code], headers)
@@ -76,6 +76,12 @@ def _answer(view: ApiView, environ: Environ, start_response: StartResponse) -> I
         if connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
     return [body]
+
+
+def _body(response: HttpResponse) -> bytes:
+    if isinstance(response, Response):
+        return b"" if response.data is None else dumps(response.data)
+    return response.content
 
 
 def _response(view: ApiView, http: WSGIRequest) -> HttpResponse:

@@ -8,7 +8,8 @@ running as (
     update jobs_job j
     set seq = j.seq + 1, position = greatest(j.position, (select event_position()))
     from input x
-    where j.id = x.id and j.project_id = x.project_id and j.claim_no = x.claim_no and j.status || '' = 'processing'
+    where j.id = x.id and j.project_id = x.project_id and j.claim_no = x.claim_no
+      and j.claimed_by = %(worker)s and j.status || '' = 'processing'
     returning j.id, j.project_id, j.seq, j.position, j.kind, j.attempt
 )
 insert into events_event (position, project_id, type, subject_id, seq, data)

@@ -20,7 +20,17 @@ done as (
         seq = j.seq + 1,
         position = greatest(j.position, (select event_position())),
         attempt = coalesce((x.extra ->> 'attempt')::smallint, j.attempt),
-        shelf_id = coalesce((x.extra ->> 'shelf_id')::int, j.shelf_id),
+        shelf_id = coalesce(
+            (x.extra ->> 'shelf_id')::int,
+            -- A process that lived to say how the attempt ended clears the job of suspicion: back to where batches are.
+            case when x.outcome is not null and x.status = 'queued'
+                 then (select plain.id from jobs_shelf capped
+                       join jobs_shelf plain on (plain.kind, plain.project_id, plain.priority, plain.cap)
+                                                = (capped.kind, capped.project_id, capped.priority, 0)
+                       where capped.id = j.shelf_id and capped.cap > 0)
+            end,
+            j.shelf_id
+        ),
         due_at = coalesce((x.extra ->> 'due_at')::timestamptz,
                           (select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
         finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled') or j.cancel_requested

@@ -13,6 +13,9 @@ moved as (
         attempt = case when %(fresh)s then 0 else j.attempt end,
         cancel_requested = false,
         payload = coalesce(%(payload)s::jsonb, j.payload),
+        output = case when %(payload)s::jsonb is null then j.output end,
+        quality = case when %(payload)s::jsonb is null then j.quality end,
+        progress = case when %(payload)s::jsonb is null then j.progress end,
         steps = case when %(payload)s::jsonb is null then j.steps end,  -- what was done, was done with another payload
         error = case when %(fresh)s then null else j.error end,
         finished_at = case when %(ended)s then (select platform_now()) end

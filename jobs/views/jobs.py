@@ -396,14 +396,16 @@ class JobAttemptsView(ApiView):
         project_id = request.caller.project_id
         selectors.exists(project_id, job_id)
         page = CursorPage(request, keys=("number",), newest_first=False)
-        rows = selectors.attempts(
+        found = selectors.attempts(
             project_id,
             job_id,
             after=page.after[0] if page.after else None,
             forward=not page.descending,
             limit=page.fetch,
         )
-        return Response(page.answer(page.ordered(rows), key=lambda row: (row.number,), show=show_attempt))
+        stopped_at = None if found.stopped_at is None else (found.stopped_at,)
+        rows = page.ordered(found.rows)
+        return Response(page.answer(rows, key=lambda row: (row.number,), show=show_attempt, stopped_at=stopped_at))
 
 
 class JobExplainView(ApiView):

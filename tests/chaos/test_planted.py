@@ -28,7 +28,10 @@ BUGS = {
     "fence of the commit": ("jobs/sql/commit.sql", r"(\n\s+and j\.claim(_no|ed_by) = .*){2}", "", {FENCE, NUMBER, OWNER}),
     "number in the fence": ("jobs/sql/commit.sql", r"\n\s+and j\.claim_no = x\.claim_no", "", {NUMBER}),
     "owner in the fence": ("jobs/sql/commit.sql", r"\n\s+and j\.claimed_by = %\(worker\)s", "", {OWNER}),
-    "fence of the notes": ("jobs/sql/note.sql", r" and j\.claim_no = %\(claim_no\)s", "", {NOTES}),
+    "fence of the notes": (
+        "jobs/sql/note.sql", r" and j\.claim_no = %\(claim_no\)s\n\s+and j\.claimed_by = %\(worker\)s", "", {NOTES, OWNER}),
+    "owner in the notes": ("jobs/sql/note.sql", r"\n\s+and j\.claimed_by = %\(worker\)s", "", {OWNER}),
+    "owner in the announcement": ("jobs/sql/announce.sql", r"\n\s+and j\.claimed_by = %\(worker\)s", "", {OWNER}),
     "horizon": ("events/sql/read.sql", r"\n\s+and e\.position < \(select event_horizon\(\)\)", "", {HORIZON, ORDER}),
     "position": ("jobs/sql/commit.sql", r"greatest\(j\.position, \(select event_position\(\)\)\)", "(select event_position())", {ORDER}),
 }  # fmt: skip

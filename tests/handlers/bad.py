@@ -105,6 +105,17 @@ class Mute(Exception):
         raise RuntimeError
 
 
+class Exits(Exception):
+    """Ends the process of whoever asks what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(7)
+
+    @property
+    def code(self) -> str:
+        raise KeyboardInterrupt
+
+
 class Tricky(Exception):
     """Its code is a trap."""
 
@@ -125,6 +136,10 @@ def nul_in_text() -> None:
 
 def mute() -> None:
     raise Mute
+
+
+def exits_when_asked() -> None:
+    raise Exits
 
 
 def tricky() -> None:
@@ -194,10 +209,17 @@ DEEDS: dict[str, Callable[[], None]] = {
     for deed in (
         segfault, hard_exit, hard_exit_with_error, killed, aborted,
         loop, stubborn_loop, regular_expression, blocked_read, silent_server, sleeping_query,
-        endless_text, nul_in_text, mute, tricky, system_exit, interrupt, generator_exit, memory, recursion,
+        endless_text, nul_in_text, mute, exits_when_asked, tricky, system_exit, interrupt, generator_exit, memory, recursion,
         open_transaction, broken_transaction, open_atomic, no_autocommit, closed_connection, ended_backend, no_alarm,
     )
 }  # fmt: skip
+
+
+class ExitsAsNumber:
+    """Ends the process of whoever takes it for a number."""
+
+    def __float__(self) -> float:
+        raise SystemExit(7)
 
 
 class Strange:
@@ -227,6 +249,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "output_large_number": lambda: Done({"x": 10**400}),
     "output_large": lambda: Done({"x": "y" * 2_000_000}),
     "quality_text": lambda: Done({}, quality="high"),  # type: ignore[arg-type]
+    "quality_exits": lambda: Done({}, quality=ExitsAsNumber()),  # type: ignore[arg-type]
     "quality_nan": lambda: Done({}, quality=float("nan")),
     "metrics_text": lambda: Done({}, metrics={"x": "y"}),  # type: ignore[dict-item]
     "metrics_list": lambda: Done({}, metrics=[1]),  # type: ignore[arg-type]

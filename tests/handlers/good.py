@@ -87,6 +87,14 @@ async def asleep(job: Run[Timed]) -> Done:
     return Done({"n": job.payload.n})
 
 
+@handler("test.gated_async", payload=Gated, public=False, timeout=600, retry=Retry(max_attempts=1))
+async def gated_async(job: Run[Gated]) -> Done:
+    """Async: begins, and waits until its gate opens."""
+    effects.report("began", job)
+    await asyncio.to_thread(effects.wait_at, job.payload.gate)
+    return Done()
+
+
 @handler("test.flaky", payload=Number, public=False, retry=Retry(max_attempts=3, backoff=SOON))
 def flaky(job: Run[Number]) -> Done:
     """Fails as often as its number says, then works."""

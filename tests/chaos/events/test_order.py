@@ -33,7 +33,7 @@ def claimed(number: int) -> list[Claimed]:
 
 def announce(link: Link, job: Claimed) -> None:
     """Append an event of a running job, through the engine's own statement."""
-    store.announce_many([(job.id, job.project_id, job.claim_no)], on=link)
+    store.announce_many([(job.id, job.project_id, job.claim_no)], worker=1, on=link)
 
 
 # ------------------------------------------------------------------------------------------------ two transactions

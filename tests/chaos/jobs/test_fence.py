@@ -114,7 +114,11 @@ def test_a_claim_that_the_server_forgot_ends_nothing_though_its_number_was_given
     before = story(mine.id)
 
     assert store.commit_many([done(mine, "late")], worker=late) == {}
+    with pytest.raises(LostClaim):
+        Outbox(late, bell).keep(mine, steps={"one": 1})
+    store.announce_many([(mine.id, mine.project_id, mine.claim_no)], worker=late)
     assert story(mine.id) == before
+    assert Job.objects.get(id=mine.id, project_id=PROJECT).steps is None
     assert set(store.commit_many([done(theirs, "right")], worker=other)) == {theirs.id}
 
 
@@ -139,7 +143,7 @@ def test_progress_steps_and_announcements_of_a_lost_claim_are_dropped() -> None:
         outbox.keep(mine, steps={"one": 1})
     with pytest.raises(LostClaim):
         outbox.keep(mine, progress={"done": 1, "total": 2, "note": ""})
-    store.announce_many([(mine.id, mine.project_id, mine.claim_no)])
+    store.announce_many([(mine.id, mine.project_id, mine.claim_no)], worker=late)
     assert story(mine.id) == before
     assert Job.objects.get(id=mine.id, project_id=PROJECT).steps is None
 
@@ -186,3 +190,15 @@ def test_two_rescues_of_the_same_worker_give_each_job_back_once() -> None:
     assert workers.rescue(dead, started=None, seen=True) == 0
     assert {tuple(event[1] for event in story(job)[-1]) for job in ids} == {("job.queued", "job.released")}
     assert {story(job)[:2] for job in ids} == {("queued", 1)}
+
+
+def test_a_job_that_was_suspected_is_claimed_in_batches_again_once_an_attempt_ended_in_order() -> None:
+    late, other = announced("late"), announced("other")
+    _, theirs = lost(late, other)
+
+    failed = judge(registry.get(KIND), Finished(theirs, None, ValueError("again"), 0.01))
+    ((status, shelf),) = store.commit_many([failed], worker=other).values()
+
+    with connection.cursor() as cursor:
+        cursor.execute("select cap from jobs_shelf where id = any(%s) order by id", [[theirs.shelf_id, shelf]])
+        assert (status, cursor.fetchall()) == (Status.QUEUED, [(0,), (1,)])

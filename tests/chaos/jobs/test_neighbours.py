@@ -16,6 +16,7 @@ EXCEPTIONS = {
     "endless_text": "unpicklable",
     "nul_in_text": "value_error",
     "mute": "mute",
+    "exits_when_asked": "exits",
     "tricky": "tricky",
     "system_exit": "system_exit",
     "interrupt": "keyboard_interrupt",

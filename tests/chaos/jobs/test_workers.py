@@ -362,3 +362,24 @@ def test_two_workers_never_own_the_same_job(platform: Platform) -> None:
 
     assert platform.effects.count("ran", ids).total() == len(ids)
     assert platform.value("select max(attempt) from jobs_job where id = any(%s)", ids) == 1
+
+
+# ------------------------------------------------------------------------------------------------ a connection is lost
+def test_async_jobs_run_on_while_their_connection_is_lost(platform: Platform) -> None:
+    platform.worker(concurrency=1)
+    ids = platform.submit("test.gated_async", 10, {"gate": "lost"})
+    started(platform, ids, 10)
+    cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'worker1'"
+    name = platform.value(
+        "select application_name from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()"
+        " and query like '-- claim%%' limit 1"
+    )
+    assert platform.value(cut.replace("'worker1'", "%s") + " and query like '-- claim%%'", name) >= 1
+    more = platform.submit("test.gated_async", 2, {"gate": "lost"})
+    started(platform, more, 2)  # the window is refilled again
+    platform.effects.open("lost")
+    platform.wait_ended([*ids, *more])
+
+    assert platform.by_status([*ids, *more]) == {"processed": 12}
+    assert set(platform.effects.count("began", ids).values()) == {1}
+    assert {attempt["outcome"] for job in ids for attempt in platform.attempts(job)} == {"done"}

@@ -102,3 +102,14 @@ def test_bad_questions_are_refused(call: Call) -> None:
     ):
         answer = call("GET", f"{EVENTS}?{query}")
         assert (answer.status_code, answer.json()["code"]) == (400, code), query
+
+
+@pytest.mark.parametrize("query", ["limit=100", "limit=100&type=job.queued", f"limit=100&subject_id={SUBJECT}"])
+def test_a_page_carries_no_more_than_its_bytes(call: Call, ours: Tenant, query: str) -> None:
+    large = {"kind": "a.b", "output": "x" * 2**20}  # compressed it is next to nothing
+    log.append([NewEvent(ours.project.id, "job.queued", SUBJECT, seq, large) for seq in range(1, 8)])
+
+    shown = [page["results"] for page in pages(call, f"{EVENTS}?{query}")]
+
+    assert sorted(event["seq"] for page in shown for event in page) == list(range(1, 8))
+    assert max(len(page) for page in shown) <= selectors.PAGE_BYTES // 2**20 + 1

@@ -6,7 +6,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from django.test import Client
+from pydantic import BaseModel
 
 from jobs import Done, Run, Unique, handler
 from jobs.extensions import Gate, Refusal, Registry, SubmitRequest
@@ -322,3 +324,31 @@ def test_a_malformed_key_is_refused(call: Call) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
     assert not Job.objects.exists()
+
+
+def test_a_unique_kind_takes_a_number_of_any_length(call: Call) -> None:
+    class Counted(BaseModel):
+        number: int
+
+    @handler("parcel.count", payload=Counted, unique=Unique())
+    def count(_job: Run[Counted]) -> Done:
+        return Done()
+
+    large, other = str(10**300 + 1), str(10**300 + 2)
+    answers = [call("POST", JOBS, {"kind": "parcel.count", "payload": {"number": n}}) for n in (large, large, other)]
+    many = call("POST", f"{JOBS}/batch", {"jobs": [{"kind": "parcel.count", "payload": {"number": large}}]})
+
+    assert [answer.status_code for answer in answers] == [202, 200, 202]
+    assert [job["id"] for job in many.json()["jobs"]] == [answers[0].json()["id"]]
+    assert call("POST", f"{JOBS}/{answers[0].json()['id']}/cancel").status_code == 200
+    assert call("POST", f"{JOBS}/{answers[0].json()['id']}/retry").status_code == 200
+
+
+def test_a_large_batch_of_a_unique_kind_takes_few_locks(call: Call) -> None:
+    jobs = [{"kind": "parcel.once", "payload": {"parcel_id": str(n)}} for n in range(200)]
+
+    assert call("POST", f"{JOBS}/batch", {"jobs": jobs}).status_code == 202
+
+    with connection.cursor() as cur:
+        cur.execute("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+        assert cur.fetchone() == (1,)

@@ -54,3 +54,16 @@ def test_a_key_of_a_job_that_has_ended_goes_to_one_of_two_that_meet(waiting: Any
 
     assert found == [mine]
     assert Job.objects.filter(status="queued").count() == 1
+
+
+@pytest.mark.usefixtures("committed", "kinds")
+def test_a_new_payload_leaves_nothing_of_what_the_old_one_gave() -> None:
+    job_id = submit()
+    Job.objects.update(
+        status="rejected", output={"n": 1}, quality=0.5, progress={"done": 1, "total": 2, "note": ""}, steps={"a": 1}
+    )
+
+    services.retry(project_id=PROJECT, job_id=job_id, actor="tests", payload={"parcel_id": "2"})
+
+    job = Job.objects.get(id=job_id)
+    assert (job.payload["parcel_id"], job.output, job.quality, job.progress, job.steps) == ("2", None, None, None, None)

@@ -105,6 +105,7 @@ def test_a_key_is_issued_and_shown_once(call: Call, ours: Tenant) -> None:
         ({"name": "k", "scopes": ["jobs:read"], "expires_at": "2020-01-01T00:00:00Z"}, 422, "already_expired"),
         ({"name": "k", "scopes": ["jobs:read"], "expires_at": "2030-01-01T00:00:00"}, 422, "validation_error"),
         ({"name": "k", "scopes": ["jobs:read"], "expires_at": "never"}, 422, "validation_error"),
+        ({"name": "k", "scopes": ["jobs:read"], "expires_at": "9999-12-31T23:59:59-14:00"}, 422, "validation_error"),
         ({"name": "k", "scopes": ["jobs:read"], "expires_at": 1e300}, 422, "validation_error"),
         ({"name": "k", "scopes": ["jobs:read"], "expires_at": -(10**18)}, 422, "validation_error"),
     ],

@@ -131,3 +131,16 @@ def test_a_kind_that_runs_once_may_not_be_run_again_by_an_error(answer: Any) -> 
 def test_an_answer_to_an_error_makes_sense_or_is_refused_at_once(answer: Any, says: str) -> None:
     with pytest.raises(RegistrationError, match=says):
         handler("strange.answer", payload=Letter, errors={ValueError: answer})(lambda _job: Done())
+
+
+def test_a_unique_key_of_a_set_is_refused() -> None:
+    class Bag(BaseModel):
+        number: int
+        things: set[str]
+
+    def handle(_job: Run[Bag]) -> Done:
+        return Done()
+
+    handler("bag.count", payload=Bag, unique=Unique(by=("number",)))(handle)
+    with pytest.raises(RegistrationError, match="a set, which has no order"):
+        handler("bag.pack", payload=Bag, unique=Unique())(handle)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from django.test.client import ClientHandler
+from rest_framework.response import Response
 
 from jobplatform.api.shortcut import Shortcut
 from jobs.models import Job
@@ -180,3 +181,15 @@ def test_a_fault_is_a_500_that_tells_nothing_and_is_logged(
     assert short.masked()[::2] == long.masked()[::2]
     assert b"hunter2" not in short.body
     assert [record.exc_info is not None for record in caplog.records if record.name == "django.request"] == [True] * 2
+
+
+def test_an_answer_that_cannot_be_written_is_a_problem_like_any_other(
+    ours: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(views, "_create", lambda *_: Response({"what": object()}, status=202))
+
+    answer = ask(Shortcut(nobody), Asked(), ours)
+
+    assert answer.status.startswith("500")
+    assert orjson.loads(answer.body)["code"] == "internal_error"
+    assert [record.name for record in caplog.records if record.exc_info] == ["django.request"]
