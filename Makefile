@@ -44,8 +44,10 @@ up: base
 handler: base
 	@exec $(RUN) manage.py newhandler "$(NAME)" --into "$(INTO)"
 
+# Tests that lie beside their handlers import these by name.
 test: dev
-	@exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 3 --dist loadfile)
+	@export PYTHONPATH="$(addsuffix :,$(filter-out tests tests/%,$(ONLY)))$$PYTHONPATH"; \
+		exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 3 --dist loadfile)
 
 test-long: dev
 	@exec $(RUN) -m pytest -m long $(ONLY)

@@ -55,7 +55,20 @@ class Metadata(BaseModel):
 class PostMessage(BaseModel):
     """A message. Unknown fields beside `data` and in `metadata` are refused; `data` may hold anything."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "example": {
+                "metadata": {
+                    "message_time": "2026-11-22T06:00:00Z",
+                    "company_id": "0192b3c4-8a1f-7c3e-9d2a-5f6e7d8c9b0a",
+                    "message_id": "0192b3c4-8a20-7d11-8a43-2b1c0d9e8f7a",
+                },
+                "data": {"order_id": "A-1", "order_time": "2026-11-22T05:59:00Z", "order_amount": 12.5},
+            }
+        },
+    )
 
     metadata: Metadata
     data: Annotated[dict[str, Any], AfterValidator(_fits)]

@@ -15,7 +15,14 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Bind `.enqueue`, and load the engine's own handlers and those from outside the repository."""
         from jobs import handlers, services  # noqa: F401 - models are ready only now
+        from jobs.errors import RegistrationError
 
         registry.bind(services.enqueue)
         for module in settings.JOBPLATFORM_HANDLERS:
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            except ModuleNotFoundError as missing:
+                if missing.name != module:
+                    raise
+                message = f"JOBPLATFORM_HANDLERS names the module {module!r}, which is not on the path."
+                raise RegistrationError(message) from None

@@ -162,6 +162,8 @@ def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verd
     if isinstance(answer, Wait):
         if kind.retry.one_shot:
             return _once_only(finished, from_exception(error))
+        if finished.job.claim_no - finished.job.attempt >= answer.most:  # claims that cost nothing
+            return _on_answer(kind, finished, Block("waited_too_often"), error)
         return _again(finished, from_exception(error), answer.seconds)
     if isinstance(answer, type):
         problem = from_exception(error, retryable=False)

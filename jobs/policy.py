@@ -106,11 +106,18 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """An error that says "not now": try again after `seconds`, at no attempt's cost."""
+    """An error that says "not now": try again after `seconds`, at no attempt's cost.
+
+    A job that has come back `most` times without an attempt's cost is blocked: a person decides whether it goes on.
+    """
 
     seconds: float
+    most: int = 10_000
 
     def __post_init__(self) -> None:
+        if self.most < 1:
+            message = f"Wait(most={self.most}): wants 1 or more."
+            raise ValueError(message)
         if not 0 <= self.seconds <= LONGEST_WAIT:
             message = f"Wait({self.seconds}): wants 0 to {LONGEST_WAIT:g} seconds."
             raise ValueError(message)

@@ -32,7 +32,7 @@ SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
 """Statuses in which nothing moves a job on by itself: what `?wait=` waits for."""
 
 _HEAD = """j.id, j.kind, j.status, j.stage, j.attempt, j.max_attempts, j.priority, j.lane, j.confirm, j.quality,
-    j.due_at, j.created_at, j.started_at, j.finished_at"""
+    j.due_at, j.created_at, j.started_at, j.finished_at, j.cancel_requested"""
 _BODY = ("error", "progress", "metadata", "payload", "output", "steps")
 _COLUMNS = f"{_HEAD}, {', '.join(f'j.{name}::text' for name in _BODY)}"
 
@@ -101,6 +101,7 @@ class JobRow:
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    cancel_requested: bool
     error: str | None
     progress: str | None
     metadata: str | None

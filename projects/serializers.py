@@ -26,6 +26,8 @@ class Ask(BaseModel):
 class CreateProject(Ask):
     """What a project is made of."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Shop"}})
+
     name: Name
     slug: Slug | None = None
     weight: int = Field(default=1, ge=1, le=MOST_WEIGHT)
@@ -33,6 +35,8 @@ class CreateProject(Ask):
 
 class IssueKey(Ask):
     """What a key is made of."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Shop", "scopes": ["jobs:read", "jobs:write"]}})
 
     name: Name
     scopes: list[Scope] = Field(min_length=1, max_length=100)

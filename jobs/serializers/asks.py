@@ -25,6 +25,8 @@ class Ask(BaseModel):
 class CreateJob(Ask):
     """What a job is made of. `payload` must fit the kind: see `GET /api/v1/kinds/{name}`."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"kind": "report.send", "payload": {"name": "Ada"}}})
+
     kind: KindName
     payload: dict[str, Any] = Field(default_factory=dict)
     lane: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
@@ -63,6 +65,10 @@ class CreateJob(Ask):
 class CreateJobs(Ask):
     """Up to 1,000 jobs. Each is looked at by itself: one that does not fit does not keep the others out."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"jobs": [{"kind": "report.send", "payload": {"name": "Ada"}}]}}
+    )
+
     jobs: Annotated[list[CreateJob], Field(min_length=1, max_length=MOST_IN_A_BATCH)]
 
 
@@ -75,11 +81,15 @@ class Envelope(Ask):
 class CancelJob(Ask):
     """Why a job is stopped."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The order was withdrawn."}})
+
     reason: Reason = ""
 
 
 class RetryJob(Ask):
     """Why a job is queued once more, and perhaps another payload for it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The cause was repaired."}})
 
     payload: dict[str, Any] | None = None
     reason: Reason = ""

@@ -80,6 +80,7 @@ class JobShown(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    cancel_requested: bool
     confirmation: ConfirmationShown | None
     links: JobLinks
 
@@ -182,6 +183,7 @@ def show_new(row: NewJob, ask: CreateJob, submitted: Submitted) -> dict[str, Any
         "created_at": submitted.created_at,
         "started_at": None,
         "finished_at": None,
+        "cancel_requested": False,
         "confirmation": None,
         "links": _links(row.id),
     }
@@ -210,6 +212,7 @@ def show_job(row: JobRow) -> dict[str, Any]:
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
+        "cancel_requested": row.cancel_requested,
         "confirmation": None,
         "links": _links(row.id),
     }

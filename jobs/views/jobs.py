@@ -423,7 +423,8 @@ class JobExplainView(ApiView):
 class JobCancelView(ApiView):
     """Stop a job: at once where it waits; where it runs, its handler is told.
 
-    POST does it. A job that has ended otherwise cannot be stopped.
+    POST does it. The answer shows `cancel_requested` while the handler has not ended: it may stop (`job.cancelled`), or
+    end what it does. It does not run again. A job that has ended otherwise cannot be stopped.
     """
 
     name = "Cancel a job"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "tutorial.md").read_text()
-    text = text.replace(".data/tutorial", str(tmp_path / "data")).replace("reports", str(tmp_path / "reports"))
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "__pycache__"))
+    text = (tree / "docs" / "tutorial.md").read_text()
     write, test, run, ask, wait = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     (shown,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     env = {name: value for name, value in os.environ.items() if name not in SERVERS and not name.startswith("MAKE")}
@@ -27,20 +29,20 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
 
     def shell(commands: str) -> str:
         done = subprocess.run(
-            ["bash", "-euc", commands], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+            ["bash", "-euc", commands], cwd=tree, env=env, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     shell(write)
-    written = (tmp_path / "reports" / "report_send_handlers.py").read_text()
+    written = (tree / "reports" / "report_send_handlers.py").read_text()
     assert all(line in written for line in shown.splitlines() if line.strip() and not line.startswith("def "))
     assert "2 passed" in shell(test)
 
-    platform = subprocess.Popen(["bash", "-euc", f"exec env {run.strip()}"], cwd=ROOT, env=env, start_new_session=True)
+    platform = subprocess.Popen(["bash", "-euc", f"exec env {run.strip()}"], cwd=tree, env=env, start_new_session=True)
     try:
         ends = time.monotonic() + 120
-        while not (tmp_path / "data" / "run.json").exists():
+        while not (tree / ".data" / "tutorial" / "run.json").exists():
             assert platform.poll() is None, "make up ended"
             assert time.monotonic() < ends, "make up did not become ready"
             time.sleep(0.1)

@@ -94,6 +94,15 @@ def test_a_kind_that_is_registered_twice(run: Run, command: list[str]) -> None:
     assert said.sentence("Kind 'log.rotate': it is registered twice"), said.text
 
 
+@pytest.mark.parametrize("command", [CHECK, WORKER], ids=["check", "worker"])
+def test_a_module_of_handlers_that_is_not_there(run: Run, command: list[str]) -> None:
+    said = run(command, JOBPLATFORM_HANDLERS="no_such_handlers")
+
+    assert said.sentence("JOBPLATFORM_HANDLERS names the module 'no_such_handlers', which is not on the path."), (
+        said.text
+    )
+
+
 @pytest.mark.parametrize("command", [CHECK, RELAY], ids=["check", "relay"])
 def test_a_database_without_its_migrations(run: Run, database: str, command: list[str]) -> None:
     with psycopg.connect(database) as link:

@@ -75,6 +75,7 @@ def test_the_answer_is_the_job_as_it_is_read_afterwards(call: Call) -> None:
         "created_at": "",
         "started_at": None,
         "finished_at": None,
+        "cancel_requested": False,
         "confirmation": None,
         "links": {},
     }

@@ -10,8 +10,6 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from events import log
-from events.log import NewEvent
 from jobs import selectors
 from jobs.models import Attempt, Job, Shelf, Worker
 from jobs.states import Status
@@ -534,24 +532,3 @@ def test_the_page_of_a_job_runs_nothing_that_a_handler_wrote(admin_client: Clien
         page = admin_client.get(f"{path}?project={ours.project.id}", headers={"Accept": "text/html"})
         assert harm_in(page.content.decode()) == ["<script>"] * 3  # its own: two of data, and the one with the nonce
         assert "script-src 'nonce-" in page.headers["Content-Security-Policy"]
-
-
-@pytest.mark.parametrize("of", ["attempts", "events"])
-def test_a_page_of_what_a_job_did_carries_no_more_than_its_bytes(call: Call, make: Make, ours: Tenant, of: str) -> None:
-    job = make()
-    with connection.cursor() as cur:
-        for number in range(1, 8):
-            cur.execute(
-                "insert into jobs_attempt (job_id, project_id, started_at, ended_at, claim_no, attempt, stage, outcome, log)"
-                " values (%s, %s, now(), now(), %s, 1, 'process', 'failed',"
-                " jsonb_build_array(jsonb_build_object('message', repeat('x', 1048576))))",
-                (job, ours.project.id, number),
-            )
-    large = {"kind": "a.b", "output": "x" * 2**20}
-    log.append([NewEvent(ours.project.id, "job.processed", job, seq, large) for seq in range(2, 9)])
-
-    shown = [page["results"] for page in pages(call, f"{JOBS}/{job}/{of}?limit=100")]
-
-    assert max(len(page) for page in shown) <= selectors.PAGE_BYTES // 2**20 + 2
-    numbers = [item["number" if of == "attempts" else "seq"] for page in shown for item in page]
-    assert numbers == list(range(1, 8 if of == "attempts" else 9))

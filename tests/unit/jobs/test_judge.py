@@ -1,4 +1,5 @@
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -254,3 +255,13 @@ def test_a_text_that_names_a_nul_character_is_not_one() -> None:
     assert orjson.loads(verdict_on(Done({"x": named})).output or "") == {"x": named}
     assert verdict_on(Done({"x": "\\\0"})).outcome == "retried"
     assert extra(verdict_on(error=ValueError(named)))["error"]["message"] == named
+
+
+def test_who_waits_again_and_again_is_shown_to_a_person_in_the_end() -> None:
+    patient = kind(errors={Down: Wait(60, most=3)})
+    waited = [replace(claimed(), claim_no=number) for number in (3, 4)]  # the attempt is the first of both
+
+    found = [judge(patient, Finished(job, None, Down("still"), 0.1)) for job in waited]
+
+    assert [verdict.status for verdict in found] == [Status.QUEUED, Status.BLOCKED]
+    assert orjson.loads(found[1].data)["reason"] == "waited_too_often"
