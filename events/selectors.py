@@ -30,7 +30,7 @@ walk as (
     union all
     select page.number, walk.bytes + octet_length(found.data), found.data
     from walk
-    join page on page.number = walk.number + 1
+    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
     cross join lateral (
         select e.data::text as data from events_event e
         where e.position = page.position and e.id = page.id and e.occurred_at = page.occurred_at

@@ -47,7 +47,8 @@ where x.last_look or j.status = any(%(settled)s)
 """  # noqa: S608 - constants of this module
 
 # `page`: the bounded scan by an index that has the order of the list, then the filters. `walk` writes the JSON of one
-# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice.
+# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice. `offset 0`
+# keeps the planner, who knows nothing of the numbers, from looking all jobs up for each step.
 _LIST = f"""
 with recursive page as materialized (
     select j.id, row_number() over (order by j.id {{direction}}) as number
@@ -64,7 +65,7 @@ walk as (
     select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(j.{name}), 0)" for name in _BODY)},
         {", ".join(f"j.{name}" for name in _BODY)}
     from walk
-    join page on page.number = walk.number + 1
+    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
     cross join lateral (
         select {", ".join(f"j.{name}::text" for name in _BODY)}
         from jobs_job j where j.project_id = %(project_id)s and j.id = page.id offset 0
@@ -293,7 +294,7 @@ walk as (
     select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(a.{name}), 0)" for name in _ATTEMPT_BODY)},
         {", ".join(f"a.{name}" for name in _ATTEMPT_BODY)}
     from walk
-    join page on page.number = walk.number + 1
+    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
     cross join lateral (
         select {", ".join(f"a.{name}::text" for name in _ATTEMPT_BODY)}
         from jobs_attempt a where a.job_id = %(job_id)s and a.claim_no = page.claim_no offset 0
