@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    rows = [claim.row(runs) for claim in claims]
+    rows = [claim.row(runs) for claim in claims if all(runs[name] for name in claim.figures)]
     console.print(report.table(rows))
     if not options.quick:
         _keep(options.out, rows, {"machine": machine, "sides": sides, "runs": runs})

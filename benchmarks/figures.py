@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks import lists, web
 from benchmarks.results import Row, compare, percentile
-from benchmarks.stage import OURS, Stage
+from benchmarks.stage import OURS, SideFailed, Stage
 
 Values = Mapping[str, float]  # what one measurement found, by the name of the value
 Runs = Mapping[str, Mapping[str, list[float]]]  # figure -> value -> one entry per run
@@ -238,12 +238,27 @@ def chosen(part: str) -> list[Claim]:
 def alternate(
     on: Stage, names: list[str], *, rounds: int, length: Length, tell: Callable[[str], None]
 ) -> dict[str, dict[str, list[float]]]:
-    """Measure every named figure once per round, round after round, so that slow minutes hit all alike."""
+    """Measure every named figure once per round, round after round, so that slow minutes hit all alike.
+
+    A peer that fails in a figure that only shown rows need is told, and has no runs: the others are worth measuring.
+
+    Raises `SideFailed` when a figure fails that a row with a bound needs.
+    """
+    bounded = {name for claim in CLAIMS if claim.must is not None for name in claim.figures}
+    failed: set[str] = set()
     runs: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     sizes: dict[str, int | None] = dict.fromkeys(names)
     for number in range(1, rounds + 1):
-        for name in names:
-            values, sizes[name] = FIGURES[name].measure(on, length, sizes[name])
+        for name in [name for name in names if name not in failed]:
+            try:
+                values, sizes[name] = FIGURES[name].measure(on, length, sizes[name])
+            except SideFailed as failure:
+                if name in bounded:
+                    raise
+                failed.add(name)
+                runs[name] = {}
+                tell(f"round {number}/{rounds}: {name} is left out: {failure}")
+                continue
             for value, found in values.items():
                 runs[name].setdefault(value, []).append(found)
             tell(

@@ -1,8 +1,11 @@
 """Which rows there are, and that each can be made from what is measured."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks import figures
+from benchmarks.stage import SideFailed
 
 BOUNDS = {
     "drain against Celery prefork": (15, 35, False),
@@ -51,3 +54,38 @@ def test_a_row_is_made_from_the_medians_of_its_figures() -> None:
     [claim] = figures.chosen("pgqueuer")
     row = claim.row(runs)
     assert (row.ours, row.peer, row.ratio, row.peer_name, row.verdict) == (100.0, 50.0, 2.0, "pgqueuer", "must")
+
+
+class Failing:
+    """A figure whose side fails, or not."""
+
+    side = "nobody"
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+
+    def measure(self, on: Any, length: figures.Length, jobs: int | None) -> tuple[figures.Values, int | None]:
+        if self.fails:
+            message = "498 of 500 jobs ran"
+            raise SideFailed(message)
+        return {"rate": 1.0}, jobs
+
+
+def alternated(monkeypatch: pytest.MonkeyPatch, failing: str) -> tuple[Any, list[str]]:
+    names = ["our drain", "DBOS drain", "prefork drain"]
+    monkeypatch.setattr(figures, "FIGURES", {name: Failing(fails=name == failing) for name in names})
+    told: list[str] = []
+    stage: Any = None
+    return figures.alternate(stage, names, rounds=2, length=figures.QUICK, tell=told.append), told
+
+
+def test_a_peer_that_fails_where_nothing_is_asked_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, told = alternated(monkeypatch, "DBOS drain")
+
+    assert runs == {"our drain": {"rate": [1.0, 1.0]}, "DBOS drain": {}, "prefork drain": {"rate": [1.0, 1.0]}}
+    assert [line for line in told if "left out" in line] == ["round 1/2: DBOS drain is left out: 498 of 500 jobs ran"]
+
+
+def test_a_side_that_fails_where_something_is_asked_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SideFailed):
+        alternated(monkeypatch, "prefork drain")
