@@ -47,8 +47,8 @@ where x.last_look or j.status = any(%(settled)s)
 """  # noqa: S608 - constants of this module
 
 # `page`: the bounded scan by an index that has the order of the list, then the filters. `walk` writes the JSON of one
-# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice. `offset 0`
-# keeps the planner, who knows nothing of the numbers, from looking all jobs up for each step.
+# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice. Its
+# `offset 0` keeps the planner, who knows nothing of the numbers, from looking all jobs up for each step.
 _LIST = f"""
 with recursive page as materialized (
     select j.id, row_number() over (order by j.id {{direction}}) as number
