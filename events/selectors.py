@@ -9,48 +9,30 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+from jobplatform.api.walks import walk
+
 SCAN_ROWS = 10_000
 """So many rows of the log one page looks at, whatever it finds among them."""
-PAGE_BYTES = 4 * 1024 * 1024
-"""So many bytes of JSON one page shows, and one event more."""
 
 Place = tuple[int, int]
 """Where a row stands in the log: position, id."""
 
 _HEAD = "position, id, occurred_at, project_id, type, subject_id, seq"
 
-# `page` finds the rows of a page; `walk` writes the JSON of one after another and stops when it has enough, so that
-# nothing of a page is written in vain: one event may hold a megabyte of output.
-_WALK = f"""
-with recursive page as materialized (
-    select numbered.*, row_number() over () as number from ({{page}}) numbered
-),
-walk as (
-    select 0::bigint as number, 0::bigint as bytes, null::text as data
-    union all
-    select page.number, walk.bytes + octet_length(found.data), found.data
-    from walk
-    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
-    cross join lateral (
-        select e.data::text as data from events_event e
-        where e.position = page.position and e.id = page.id and e.occurred_at = page.occurred_at
-        offset 0
-    ) found
-    where walk.bytes < {PAGE_BYTES}
-)
-select {_HEAD}, walk.data, (select count(*) from page) from page join walk using (number) order by number
-"""  # noqa: S608 - constants of this module
 
-_OF_SUBJECT = _WALK.format(
-    page=f"""
+def _shown(page: str) -> str:
+    row = "from events_event r where r.position = page.position and r.id = page.id and r.occurred_at = page.occurred_at"
+    return walk(head=_HEAD, page=page, bodies=("data",), row=row)
+
+
+_OF_SUBJECT = _shown(f"""
     select {_HEAD}
     from events_event e
     where e.subject_id = %(subject_id)s
       and e.project_id = %(project_id)s
       and (%(after)s::int is null or case when %(forward)s then e.seq > %(after)s else e.seq < %(after)s end)
     order by case when %(forward)s then e.seq else -e.seq end
-    limit %(limit)s"""  # noqa: S608 - constants of this module
-)
+    limit %(limit)s""")  # noqa: S608 - constants of this module
 
 # The rows of one subject are few, so they are all read by their index before anything is put in order.
 _ABOUT = f"""
@@ -136,7 +118,7 @@ def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descend
     words = {"within": within, "direction": "desc" if descending else "asc"}
     params |= {"project_id": project_id, "type": wanted.type, "subject_id": wanted.subject_id, "limit": limit}
     page = _SCAN if wanted.subject_id is None else _ABOUT
-    rows, whole = _walk(_WALK.format(page=page.format(**words)), params)
+    rows, whole = _walk(_shown(page.format(**words)), params)
     if not whole:
         return Scan(rows, rows[-1].place)
     if wanted.subject_id is not None or len(rows) == limit:

@@ -8,6 +8,7 @@ from django.db import connection
 from pydantic import BaseModel, Field
 
 from events import log
+from jobplatform.api import idempotency
 from jobs import Batch, Done, Retry, Run, exponential, handler
 from jobs.states import ENDED
 
@@ -41,10 +42,7 @@ class Tidy(BaseModel):
 # Slices, each a transaction of its own: a long one would hold back every reader of the log.
 SLICE = 5000
 _TIDY = {
-    "stored_responses": (
-        "delete from api_idempotency where ctid = any (array("
-        " select ctid from api_idempotency where expires_at < (select platform_now()) limit %(slice)s))"
-    ),
+    "stored_responses": idempotency.PURGE,
     "workers": (
         "delete from jobs_worker where id = any (array(select id from jobs_worker"
         " where stopped_at < clock_timestamp() - interval '7 days' limit %(slice)s))"

@@ -1,8 +1,8 @@
 """Reading jobs, for the API. Whatever belongs to a project is asked for with that project's id.
 
-No list reads more than `SCAN_ROWS` rows or shows more than `PAGE_BYTES`, whatever it is asked for: a filter over one
-of the common statuses has no index (each would be paid for by every job), so such a page may end early and say where
-to go on.
+No list reads more than `SCAN_ROWS` rows or shows more than `walks.PAGE_BYTES`, whatever it is asked for: a filter over
+one of the common statuses has no index (each would be paid for by every job), so such a page may end early and say
+where to go on.
 """
 
 import datetime as dt
@@ -15,6 +15,7 @@ import psycopg
 from django.conf import settings
 
 from events import log
+from jobplatform.api.walks import walk
 from jobs.errors import JobNotFound
 from jobs.models import RARE
 from jobs.states import ENDED, LIVE_SECONDS, Status
@@ -23,61 +24,41 @@ SCAN_ROWS = 10_000
 """So many jobs one page looks at, whatever it finds among them."""
 SCAN_RARE_ROWS = 2_000
 """The same for jobs of a rare status: they lie far apart, so each costs the reading of a page of its own."""
-PAGE_BYTES = 4 * 1024 * 1024
-"""So many bytes of JSON one page shows, and one job more. What is stored tells nothing: it is compressed."""
 CLOCKS_APART = dt.timedelta(seconds=10)
 """An id tells the time of the host that made it, which may differ from the database's by so much."""
 
 SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
 """Statuses in which nothing moves a job on by itself: what `?wait=` waits for."""
 
-_HEAD = """j.id, j.kind, j.status, j.stage, j.attempt, j.max_attempts, j.priority, j.lane, j.confirm, j.quality,
-    j.due_at, j.created_at, j.started_at, j.finished_at, j.cancel_requested"""
+_HEAD = """id, kind, status, stage, attempt, max_attempts, priority, lane, confirm, quality, due_at, created_at,
+    started_at, finished_at, cancel_requested"""
 _BODY = ("error", "progress", "metadata", "payload", "output", "steps")
-_COLUMNS = f"{_HEAD}, {', '.join(f'j.{name}::text' for name in _BODY)}"
+_COLUMNS = f"{_HEAD}, {', '.join(f'{name}::text' for name in _BODY)}"
 
-_GET = f"select {_COLUMNS} from jobs_job j where j.id = %(id)s and j.project_id = %(project_id)s"  # noqa: S608 - constants of this module
+_GET = f"select {_COLUMNS} from jobs_job where id = %(id)s and project_id = %(project_id)s"  # noqa: S608 - constants of this module
 
 # What several requests wait for, in one statement.
 _AWAITED = f"""
 select {_COLUMNS}
-from unnest(%(id)b::uuid[], %(project_id)b::uuid[], %(last_look)b::boolean[]) as x (id, project_id, last_look)
-join jobs_job j on j.id = x.id and j.project_id = x.project_id
+from unnest(%(id)b::uuid[], %(project_id)b::uuid[], %(last_look)b::boolean[]) as x (job_id, job_project_id, last_look)
+join jobs_job j on j.id = x.job_id and j.project_id = x.job_project_id
 where x.last_look or j.status = any(%(settled)s)
 """  # noqa: S608 - constants of this module
 
-# `page`: the bounded scan by an index that has the order of the list, then the filters. `walk` writes the JSON of one
-# job after another and stops when it has enough, so that no job of a page is written in vain, and none twice. Its
-# `offset 0` keeps the planner, who knows nothing of the numbers, from looking all jobs up for each step.
-_LIST = f"""
-with recursive page as materialized (
-    select j.id, row_number() over (order by j.id {{direction}}) as number
+# The bounded scan by an index that has the order of the list, then the filters.
+_LIST = walk(
+    head=_HEAD,
+    page=f"""
+    select {_HEAD}
     from (
         select * from jobs_job j where {{within}} order by j.id {{direction}} limit {{scan}}
     ) j
     where {{filters}}
     order by j.id {{direction}}
-    limit {{limit}}
-),
-walk as (
-    select 0::bigint as number, 0::bigint as bytes, {", ".join(f"null::text as {name}" for name in _BODY)}
-    union all
-    select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(j.{name}), 0)" for name in _BODY)},
-        {", ".join(f"j.{name}" for name in _BODY)}
-    from walk
-    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
-    cross join lateral (
-        select {", ".join(f"j.{name}::text" for name in _BODY)}
-        from jobs_job j where j.project_id = %(project_id)s and j.id = page.id offset 0
-    ) j
-    where walk.bytes < {PAGE_BYTES}
+    limit {{limit}}""",  # noqa: S608 - constants of this module
+    bodies=_BODY,
+    row="from jobs_job r where r.project_id = %(project_id)s and r.id = page.id",
 )
-select {_HEAD}, {", ".join(f"walk.{name}" for name in _BODY)}, walk.number is null
-from page
-join jobs_job j on j.project_id = %(project_id)s and j.id = page.id
-left join walk on walk.number = page.number
-order by page.number
-"""  # noqa: S608 - constants of this module
 
 _LAST_SCANNED = """
 select j.id from jobs_job j where {within} order by j.id {direction} offset {scan} - 1 limit 1
@@ -184,11 +165,10 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     filters = _filters(wanted, params)
     with log.cursor() as cur:
         cur.execute(_LIST.format(**words, filters=filters or "true", limit=int(limit)), params, prepare=False)
-        rows: list[JobRow] = []
-        for *columns, too_much in cur.fetchall():
-            if too_much:
-                return Scan(rows, rows[-1].id)
-            rows.append(JobRow(*columns))
+        found = cur.fetchall()
+        rows = [JobRow(*row[:-1]) for row in found]
+        if found and len(found) < found[0][-1]:
+            return Scan(rows, rows[-1].id)
         if len(rows) == limit or (not filters and len(rows) < words["scan"]):
             return Scan(rows)
         last = cur.execute(_LAST_SCANNED.format(**words), params, prepare=False).fetchone()
@@ -272,38 +252,19 @@ class AttemptRow:
     metrics: str | None
 
 
-_ATTEMPT_BODY = ("error", "log", "metrics")
-# As in `_LIST`: an attempt may have logged a megabyte, so the walk stops when it has enough.
-_ATTEMPTS = f"""
-with recursive page as materialized (
-    select numbered.*, row_number() over () as number
-    from (
-        select a.claim_no, a.attempt, a.stage, a.outcome, a.started_at, a.ended_at, w.name
-        from jobs_attempt a
-        left join jobs_worker w on w.id = a.worker_id
-        where a.job_id = %(job_id)s and a.project_id = %(project_id)s
-          and (%(after)s::int is null
-               or case when %(forward)s then a.claim_no > %(after)s else a.claim_no < %(after)s end)
-        order by case when %(forward)s then a.claim_no else -a.claim_no end
-        limit %(limit)s
-    ) numbered
-),
-walk as (
-    select 0::bigint as number, 0::bigint as bytes, {", ".join(f"null::text as {name}" for name in _ATTEMPT_BODY)}
-    union all
-    select page.number, walk.bytes + {" + ".join(f"coalesce(octet_length(a.{name}), 0)" for name in _ATTEMPT_BODY)},
-        {", ".join(f"a.{name}" for name in _ATTEMPT_BODY)}
-    from walk
-    cross join lateral (select * from page p where p.number = walk.number + 1 offset 0) page
-    cross join lateral (
-        select {", ".join(f"a.{name}::text" for name in _ATTEMPT_BODY)}
-        from jobs_attempt a where a.job_id = %(job_id)s and a.claim_no = page.claim_no offset 0
-    ) a
-    where walk.bytes < {PAGE_BYTES}
+_ATTEMPTS = walk(
+    head="claim_no, attempt, stage, outcome, started_at, ended_at, name",
+    page="""
+    select a.claim_no, a.attempt, a.stage, a.outcome, a.started_at, a.ended_at, w.name
+    from jobs_attempt a
+    left join jobs_worker w on w.id = a.worker_id
+    where a.job_id = %(job_id)s and a.project_id = %(project_id)s
+      and (%(after)s::int is null or case when %(forward)s then a.claim_no > %(after)s else a.claim_no < %(after)s end)
+    order by case when %(forward)s then a.claim_no else -a.claim_no end
+    limit %(limit)s""",
+    bodies=("error", "log", "metrics"),
+    row="from jobs_attempt r where r.job_id = %(job_id)s and r.claim_no = page.claim_no",
 )
-select claim_no, attempt, stage, outcome, started_at, ended_at, name, error, log, metrics, (select count(*) from page)
-from page join walk using (number) order by number
-"""  # noqa: S608 - constants of this module
 
 
 @dataclass(frozen=True, slots=True)

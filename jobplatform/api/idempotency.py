@@ -72,10 +72,10 @@ returning 1
 
 PURGE = """
 delete from api_idempotency where ctid = any (array(
-    select ctid from api_idempotency where expires_at <= (select platform_now()) limit %s
+    select ctid from api_idempotency where expires_at <= (select platform_now()) limit %(slice)s
 ))
 """
-"""Deletes up to so many rows that have expired. For a schedule, again until it deletes fewer."""
+"""Deletes up to `slice` rows that have expired. For a schedule, again until it deletes fewer."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')

@@ -8,6 +8,7 @@ import pytest
 
 from events import log, selectors
 from events.log import NewEvent
+from jobplatform.api.walks import PAGE_BYTES
 from tests.integration.jobs.test_api_read import pages
 from tests.integration.projects.conftest import Call, Tenant, call, ours, theirs
 
@@ -112,4 +113,4 @@ def test_a_page_carries_no_more_than_its_bytes(call: Call, ours: Tenant, query: 
     shown = [page["results"] for page in pages(call, f"{EVENTS}?{query}")]
 
     assert sorted(event["seq"] for page in shown for event in page) == list(range(1, 8))
-    assert max(len(page) for page in shown) <= selectors.PAGE_BYTES // 2**20 + 1
+    assert max(len(page) for page in shown) <= PAGE_BYTES // 2**20 + 1

@@ -5,7 +5,7 @@ from django.db import connection
 
 from events import log
 from events.log import NewEvent
-from jobs import selectors
+from jobplatform.api.walks import PAGE_BYTES
 from tests.integration.jobs.conftest import JOBS, Make
 from tests.integration.jobs.test_api_read import pages
 from tests.integration.projects.conftest import Call, Tenant
@@ -29,6 +29,6 @@ def test_a_page_of_what_a_job_did_carries_no_more_than_its_bytes(call: Call, mak
 
     shown = [page["results"] for page in pages(call, f"{JOBS}/{job}/{of}?limit=100")]
 
-    assert max(len(page) for page in shown) <= selectors.PAGE_BYTES // 2**20 + 2
+    assert max(len(page) for page in shown) <= PAGE_BYTES // 2**20 + 2
     numbers = [item["number" if of == "attempts" else "seq"] for page in shown for item in page]
     assert numbers == list(range(1, 8 if of == "attempts" else 9))

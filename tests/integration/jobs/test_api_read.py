@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from jobplatform.api.walks import PAGE_BYTES
 from jobs import selectors
 from jobs.models import Attempt, Job, Shelf, Worker
 from jobs.states import Status
@@ -161,7 +162,7 @@ def test_a_page_carries_no_more_than_its_bytes(call: Call, make: Make) -> None:
     sizes = [len(page["results"]) for page in pages(call, f"{JOBS}?limit=100")]
 
     assert walk(call, f"{JOBS}?limit=100") == large[::-1]
-    assert max(sizes) <= selectors.PAGE_BYTES // 2**20 + 1
+    assert max(sizes) <= PAGE_BYTES // 2**20 + 1
     assert call("GET", f"{JOBS}/{large[0]}").json()["payload"]["text"]
 
 

@@ -65,6 +65,7 @@ def test_other_threads_mask_nothing() -> None:
         alarm.start(time.monotonic() + SOON)
         assert struck(LONG)
     finally:
+        alarm.end()
         ended.set()
         thread.join()
 

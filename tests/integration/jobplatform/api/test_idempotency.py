@@ -123,12 +123,12 @@ def test_expired_answers_are_purged_in_slices(api: Client) -> None:
     for number in range(5):
         create(api, key=f"k{number}")
     with connection.cursor() as cursor:
-        cursor.execute(idempotency.PURGE, [3])
+        cursor.execute(idempotency.PURGE, {"slice": 3})
         assert cursor.rowcount == 0
         move_clock(timedelta(hours=73))
-        cursor.execute(idempotency.PURGE, [3])
+        cursor.execute(idempotency.PURGE, {"slice": 3})
         assert cursor.rowcount == 3
-        cursor.execute(idempotency.PURGE, [3])
+        cursor.execute(idempotency.PURGE, {"slice": 3})
         assert cursor.rowcount == 2
 
 
