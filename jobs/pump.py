@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,7 @@ class Post:
     planned_at: float = float("-inf")
     unsettled: bool = False  # a pump broke off: jobs, or its doorbell, may be left behind
     refilled_in_vain: float = float("-inf")
+    looked: float = float("-inf")  # whether another kind waits for the slot of a window
     at_work: threading.Lock = field(default_factory=threading.Lock)  # held by a pump, and while its remains are settled
 
     def __post_init__(self) -> None:
@@ -140,13 +142,14 @@ def _pump(post: Post, kind: Kind[Any], outbox: Outbox) -> int:
 
 def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -> int:
     claimed, uncapped = 0, 0
+    every = 2 if kind.is_async else CAPPED_EVERY  # a window may take long
     hint: tuple[int, ...] = ()
     ends = time.monotonic() + BUDGET_SECONDS
     looked = time.monotonic()
     thorough = True  # look at both sorts of shelves before lingering; behind that, at a hint, the usual sort is enough
     busy = False
     while not slots.stopping():
-        capped = not hint and uncapped >= CAPPED_EVERY - 1
+        capped = not hint and uncapped >= every - 1
         taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
         uncapped = 0 if capped else uncapped + 1
         if not taken and (capped or thorough):
@@ -202,7 +205,8 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
     began = time.monotonic()
     try:
         if kind.is_async:
-            return window.run_window(shift, refill=lambda room: _refill(post, kind, room))
+            # What came back with a cap is looked for by halves: new jobs among it would hide the culprit for ever.
+            return window.run_window(shift, refill=_no_refill if capped else partial(_refill, post, kind))
         run_batch(shift)
     except BaseException:
         # The handlers of these ran (or may have), and their outcomes were not committed: they are charged.
@@ -217,19 +221,36 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
 
 
 def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
-    """Claim for a window that is at work. Its jobs run on while the database is away."""
-    if time.monotonic() - post.refilled_in_vain < REFILL_AGAIN_SECONDS:
+    """Claim for a window that is at work. Its jobs run on while the database is away.
+
+    It is not filled while another kind waits for the slot, or jobs with a cap for a window of their own.
+    """
+    now = time.monotonic()
+    if now - post.refilled_in_vain < REFILL_AGAIN_SECONDS:
         return []
     try:
-        return store.claim_many(
+        if now - post.looked >= CROWD_SECONDS:
+            post.looked = now
+            _plan_anew(post)
+            if _crowded(kind, capped=True):
+                post.refilled_in_vain = now
+                return []
+        jobs = store.claim_many(
             kind.name, batch=room, worker=post.worker, announce=kind.announces, lazy=_may_be_lazy(kind)
         )
+        if len(jobs) == room:
+            _raise_marks(jobs)
     except store.DATABASE_ERRORS as error:
         # The claim may have been made: what it took stands under our name until the watch gives it back.
         post.refilled_in_vain, post.unsettled = time.monotonic(), True
         logger.warning("window not refilled", handler="pump", action="refill", details=str(error)[:200])
         store.drop_broken_connection()
         return []
+    return jobs
+
+
+def _no_refill(_room: int) -> list[store.Claimed]:
+    return []
 
 
 def _may_be_lazy(kind: Kind[Any]) -> bool:
@@ -266,10 +287,10 @@ def _linger(kind: Kind[Any], ear: Ear, until: float) -> dict[int, bool] | None:
     return None
 
 
-def _crowded(kind: Kind[Any]) -> bool:
-    """Whether another kind of the same queue has something due."""
+def _crowded(kind: Kind[Any], *, capped: bool = False) -> bool:
+    """Whether another kind of the same queue has something due; or this one, with a cap."""
     others = [other.name for other in registry.kinds() if other.queue == kind.queue and other.name != kind.name]
-    return shelves.any_due(others)
+    return shelves.any_due(others, capped_of=kind.name if capped else None)
 
 
 def _slot_free(queue: str) -> bool:

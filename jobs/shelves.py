@@ -93,8 +93,8 @@ def due_kinds(*, on: Connection | None = None) -> list[DueKind]:
         return [DueKind(*row) for row in cur.fetchall()]
 
 
-def any_due(kinds: Sequence[str]) -> bool:
-    """Whether one of these kinds has something due."""
-    with store.run("any_due", {"kinds": list(kinds)}) as cur:
+def any_due(kinds: Sequence[str], *, capped_of: str | None = None) -> bool:
+    """Whether one of these kinds has something due, or the kind `capped_of` on its shelves with a cap."""
+    with store.run("any_due", {"kinds": list(kinds), "capped_of": capped_of}) as cur:
         row = cur.fetchone()
     return bool(row and row[0])

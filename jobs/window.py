@@ -1,8 +1,14 @@
-"""How jobs of an async kind are run: a sliding window on one event loop, refilled as each ends."""
+"""How jobs of an async kind are run: a sliding window on one event loop, refilled as each ends.
+
+A job's timeout counts its own time. While a neighbour holds the loop, or the outcomes of others are committed, a job
+cannot go on; it is not charged for that.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Collection, Coroutine, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jobs import slots
@@ -12,11 +18,27 @@ from jobs.runner import FLUSH_SECONDS, Shift, resolve
 from jobs.store import Claimed
 
 CANCEL_SECONDS = 2.0
-BUDGET_SECONDS = 5.0  # a window is refilled for so long; then the pump looks around
 
 _loop: asyncio.AbstractEventLoop | None = None
 
 Ended = tuple[Claimed, Any, BaseException | None]
+
+
+@dataclass(slots=True)
+class Stint:
+    """A job in the window, and how much of its time it has had. Seconds; moments are monotonic."""
+
+    job: Claimed
+    limit: float
+    began: float
+    held_before: float  # for how long the loop had been held when it began
+    own: float = 0.0  # for how long it held the loop itself
+    over_at: float | None = None  # when its time was over and it was cancelled
+
+    def left(self, now: float, held: float) -> float:
+        """How much of its time is left, when the loop has been held for so long altogether."""
+        others = max(0.0, held - self.held_before - self.own)
+        return self.limit - (now - self.began - others)
 
 
 def run_window(shift: Shift, *, refill: Callable[[int], Sequence[Claimed]]) -> int:
@@ -29,7 +51,7 @@ def run_window(shift: Shift, *, refill: Callable[[int], Sequence[Claimed]]) -> i
     if _loop is None:
         _loop = asyncio.new_event_loop()
         asyncio.set_event_loop(_loop)
-    running: set[asyncio.Task[Ended]] = set()
+    running: dict[asyncio.Task[Ended], Stint] = {}
     try:
         return _run_window(shift, _loop, running, refill)
     except BaseException:
@@ -38,7 +60,7 @@ def run_window(shift: Shift, *, refill: Callable[[int], Sequence[Claimed]]) -> i
         raise
 
 
-def _abandon(loop: asyncio.AbstractEventLoop, running: set[asyncio.Task[Ended]]) -> None:
+def _abandon(loop: asyncio.AbstractEventLoop, running: Collection[asyncio.Task[Ended]]) -> None:
     """End what still runs: these jobs will run again, and must not go on beside that in the next window."""
     global _loop  # noqa: PLW0603 - as above
     for task in running:
@@ -51,42 +73,82 @@ def _abandon(loop: asyncio.AbstractEventLoop, running: set[asyncio.Task[Ended]])
 def _run_window(
     shift: Shift,
     loop: asyncio.AbstractEventLoop,
-    running: set[asyncio.Task[Ended]],
+    running: dict[asyncio.Task[Ended], Stint],
     refill: Callable[[int], Sequence[Claimed]],
 ) -> int:
     kind = shift.kind
-    count = 0
-    began = flushed = time.monotonic()
+    count, held = 0, 0.0
+    flushed = stopped = time.monotonic()
     while True:
+        began = time.monotonic()
+        held += began - stopped
         while len(running) < kind.window and (job := shift.next()) is not None:
             count += 1
-            running.add(loop.create_task(_run(shift, job)))
-        shift.pen.window(time.monotonic() + kind.timeout)
+            stint = Stint(job, job.timeout or kind.timeout, began, held)
+            running[loop.create_task(_run(shift, stint))] = stint
         if not running:
             break
+        shift.pen.window(_latest(running.values(), began, held))
         turn = asyncio.wait(running, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         ended, _ = loop.run_until_complete(turn)
-        running -= ended
+        stopped = time.monotonic()
+        held += max(0.0, stopped - began - FLUSH_SECONDS)
+        shift.pen.window(0.0)
         for task in ended:
+            del running[task]
             shift.finish(*task.result())
-        now = time.monotonic()
-        if len(shift.outbox) and (not running or now - flushed >= FLUSH_SECONDS):
-            flushed = now
+        _end_those_over(running, stopped, held)
+        if len(shift.outbox) and (not running or stopped - flushed >= FLUSH_SECONDS):
+            flushed = stopped
             shift.outbox.flush()
         room = kind.window - len(running) - len(shift.waiting)
-        if room >= max(1, kind.window // 4) and now - began < BUDGET_SECONDS and not slots.stopping():
+        if room >= max(1, kind.window // 4) and not slots.stopping():
             shift.waiting.extend(refill(room))
     shift.pen.ended()
     shift.outbox.flush()
     return count
 
 
-async def _run(shift: Shift, job: Claimed) -> Ended:
+def _latest(stints: Collection[Stint], now: float, held: float) -> float:
+    """The moment at which the loop must turn again, or the process is ended: nobody in the window has time for more.
+
+    It has passed when somebody was cancelled and does not end.
+    """
+    over = [stint.over_at for stint in stints if stint.over_at is not None]
+    return min(over) if over else now + max(stint.left(now, held) for stint in stints)
+
+
+def _end_those_over(running: dict[asyncio.Task[Ended], Stint], now: float, held: float) -> None:
+    for task, stint in running.items():
+        if stint.over_at is None and stint.left(now, held) <= 0:
+            stint.over_at = now
+            task.cancel()
+
+
+async def _run(shift: Shift, stint: Stint) -> Ended:
+    job = stint.job
     current_project.set(job.project_id)  # the task has a context of its own
-    limit = asyncio.timeout(job.timeout or shift.kind.timeout)
     try:
         run = resolve(shift, job)
-        async with limit:
-            return job, await shift.kind.handle(run), None  # type: ignore[misc]
+        return job, await _measured(shift.kind.handle(run), stint), None  # type: ignore[arg-type]
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt
-        return job, None, TimedOut() if limit.expired() else error
+        return job, None, TimedOut() if stint.over_at is not None else error
+
+
+@types.coroutine
+def _measured(handler: Coroutine[Any, Any, Any], stint: Stint) -> Generator[Any, Any, Any]:
+    """Run a coroutine step by step, and note for how long each of its steps held the loop."""
+    error: BaseException | None = None
+    while True:
+        began = time.monotonic()
+        try:
+            waits_for = handler.send(None) if error is None else handler.throw(error)
+        except StopIteration as end:
+            return end.value
+        finally:
+            stint.own += time.monotonic() - began
+        try:
+            error = None
+            yield waits_for
+        except BaseException as raised:  # noqa: BLE001 - a cancellation is the handler's to see
+            error = raised

@@ -6,6 +6,7 @@ known however its process ends. It also keeps gates: a handler may wait at one u
     python -m tests.effects SOCKET FILE
 """
 
+import asyncio
 import json
 import os
 import selectors
@@ -56,6 +57,17 @@ def report(what: str, job: Any, **facts: Any) -> None:
 def wait_at(gate: str) -> None:
     """Wait until the test opens this gate."""
     _Line().ask({"gate": gate})
+
+
+async def waits_at(gate: str) -> None:
+    """The same for an async handler, whose loop goes on meanwhile."""
+    reader, writer = await asyncio.open_unix_connection(os.environ[ADDRESS])
+    try:
+        writer.write(json.dumps({"gate": gate}).encode() + b"\n")
+        await reader.readexactly(1)
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 # ------------------------------------------------------------------------------------------------ in the test

@@ -1,4 +1,4 @@
--- any_due: whether one of some kinds has something due.
+-- any_due: whether one of some kinds has something due, or one more kind on its shelves with a cap.
 select exists (
     select 1
     from jobs_shelf s
@@ -11,7 +11,7 @@ select exists (
         order by j.shelf_id, j.due_at, j.id
         limit 1
     ) first
-    where s.kind = any(%(kinds)s::text[])
+    where (s.kind = any(%(kinds)s::text[]) or s.kind = %(capped_of)s::text and s.cap > 0)
       and s.low_due_at <= (select platform_now())
       and not s.paused
 )

@@ -1,6 +1,7 @@
 """Handlers that misbehave. `culprit` in the payload chooses one of many; the others work and report."""
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from typing import Any
@@ -286,6 +288,31 @@ async def bad_async(job: Run[Deed]) -> Done:
     await asyncio.sleep(0.01)
     if job.payload.deed:
         DEEDS[job.payload.deed]()
+    return Done({"n": job.payload.n})
+
+
+@handler("test.window", payload=Deed, public=False, retry=SOON, timeout=1)
+async def in_a_window(job: Run[Deed]) -> Done:
+    """Waits a little, as well-behaved neighbours do, or does what is bad for a whole window."""
+    effects.report("ran", job)
+    match job.payload.deed:
+        case "holds_the_loop":
+            await asyncio.sleep(0.05)
+            time.sleep(1.5)  # noqa: ASYNC251 - its vice
+        case "holds_it_again_and_again":
+            for _ in range(100):
+                await asyncio.sleep(0)
+                time.sleep(0.4)  # noqa: ASYNC251 - its vice
+        case "waits_too_long":
+            await asyncio.sleep(3600)
+        case "deaf":
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+        case "ends_the_process":
+            os._exit(0)
+        case _:
+            await asyncio.sleep(0.2)
     return Done({"n": job.payload.n})
 
 

@@ -91,7 +91,7 @@ async def asleep(job: Run[Timed]) -> Done:
 async def gated_async(job: Run[Gated]) -> Done:
     """Async: begins, and waits until its gate opens."""
     effects.report("began", job)
-    await asyncio.to_thread(effects.wait_at, job.payload.gate)
+    await effects.waits_at(job.payload.gate)
     return Done()
 
 

@@ -1,9 +1,11 @@
 """One handler in a batch misbehaves (T05 to T08): its job ends as its policy says, and no neighbour pays for it."""
 
+import time
 from uuid import UUID
 
 import pytest
 
+from jobplatform.processes import wait_until
 from tests.handlers.bad import ANSWERS
 from tests.processes import Platform
 
@@ -113,6 +115,64 @@ def test_a_blocking_async_handler_is_ended_with_its_process(platform: Platform) 
     platform.wait_ended([culprit])
     assert {a["error"]["code"] for a in platform.attempts(culprit)} == {"timeout"}
     unharmed(platform, neighbours, runs=20)
+
+
+def test_who_holds_up_the_loop_costs_the_others_no_time(platform: Platform) -> None:
+    """It comes back before its process is ended, but later than the others' timeout."""
+    culprit, neighbours = among(platform, "test.window", "holds_the_loop", 40)
+
+    unharmed(platform, neighbours)
+    platform.wait_ended([culprit])
+    assert platform.job(culprit)["status"] == "processed"
+
+
+@pytest.mark.parametrize("deed", ["waits_too_long", "holds_it_again_and_again", "deaf"])
+def test_an_async_handler_is_stopped_at_its_own_timeout(platform: Platform, deed: str) -> None:
+    culprit, neighbours = among(platform, "test.window", deed, 8)
+
+    unharmed(platform, neighbours, runs=20)
+    platform.wait_ended([culprit])
+    assert platform.job(culprit)["status"] == "failed"
+    assert [a["error"]["code"] for a in platform.attempts(culprit)] == ["timeout", "timeout"]
+
+
+def test_a_culprit_is_found_while_new_jobs_keep_coming(platform: Platform) -> None:
+    """Those that come back in halves are not mixed with new ones, or the one that kills would never be alone."""
+    culprit, neighbours = among(platform, "test.window", "ends_the_process", 40)
+    wait_until(lambda: _coming(platform, culprit, neighbours), seconds=90)
+
+    assert platform.job(culprit)["status"] == "failed"
+    assert {a["error"]["code"] for a in platform.attempts(culprit)} == {"worker_died"}
+    unharmed(platform, neighbours, runs=40)
+
+
+def _coming(platform: Platform, culprit: UUID, neighbours: list[UUID]) -> bool:
+    """Keep jobs due until the culprit has ended."""
+    waiting = "select count(*) from jobs_job where kind = 'test.window' and status = 'queued'"
+    if platform.value(waiting) < 20:
+        neighbours += platform.submit("test.window", 20, lambda n: {"n": n})
+    return bool(platform.job(culprit)["status"] == "failed")
+
+
+def test_a_window_goes_on_beside_a_job_that_takes_long(platform: Platform) -> None:
+    """One job of a kind may run for an hour: the others of its window do not wait for it."""
+    long: list[UUID] = []
+
+    def in_processes() -> int:
+        began = platform.effects.of("began", long)
+        return len({effect["pid"] for effect in began}) if len(began) == len(long) else 0
+
+    while in_processes() < 2:
+        long += platform.submit("test.gated_async", payload={"gate": "an hour"})
+        platform.wait_until(in_processes, "a process that has begun with it")
+    platform.effects.open("at once")
+    ends = time.monotonic() + 7
+    while time.monotonic() < ends:
+        platform.wait_ended(platform.submit("test.gated_async", payload={"gate": "at once"}), seconds=10)
+    assert platform.by_status(long) == {"processing": len(long)}
+
+    platform.effects.open("an hour")
+    platform.wait_ended(long)
 
 
 @pytest.mark.parametrize("kind", ["test.bad", "test.bad_async"])
