@@ -240,6 +240,8 @@ def alternate(
 ) -> dict[str, dict[str, list[float]]]:
     """Measure every named figure once per round, round after round, so that slow minutes hit all alike.
 
+    Every other round goes backwards: what comes first or last is not always the same.
+
     A peer that fails in a figure that only shown rows need is told, and has no runs: the others are worth measuring.
 
     Raises `SideFailed` when a figure fails that a row with a bound needs.
@@ -249,7 +251,7 @@ def alternate(
     runs: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     sizes: dict[str, int | None] = dict.fromkeys(names)
     for number in range(1, rounds + 1):
-        for name in [name for name in names if name not in failed]:
+        for name in [name for name in names[:: 1 if number % 2 else -1] if name not in failed]:
             try:
                 values, sizes[name] = FIGURES[name].measure(on, length, sizes[name])
             except SideFailed as failure:
