@@ -233,7 +233,8 @@ class Platform:
 
     def live_children(self, worker: Program) -> list[int]:
         """Process ids of a worker's children that have announced themselves and not left."""
-        found = self.rows("select pid from jobs_worker where parent_pid = %s and stopped_at is null order by pid", worker.pid)
+        announced = "select pid from jobs_worker where parent_pid = %s and stopped_at is null order by pid"
+        found = self.rows(announced, worker.pid)
         return [row["pid"] for row in found if psutil.pid_exists(row["pid"])]
 
     # -- jobs
