@@ -1,7 +1,7 @@
 """The engine. What a handler's author needs is here; no database stands behind these names."""
 
 from jobs.outcomes import Block, Cancel, Done, Park, Reject, RetryIn
-from jobs.policy import Batch, Limit, Retry, Unique, Wait, exponential
+from jobs.policy import Batch, Lane, Limit, Retry, Unique, Wait, exponential
 from jobs.registry import handler
 from jobs.run import Run
 
@@ -10,6 +10,7 @@ __all__ = [
     "Block",
     "Cancel",
     "Done",
+    "Lane",
     "Limit",
     "Park",
     "Reject",

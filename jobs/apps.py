@@ -14,10 +14,11 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Bind `.enqueue`, and load the engine's own handlers and those from outside the repository."""
-        from jobs import handlers, services  # noqa: F401 - models are ready only now
+        from jobs import handlers, interventions, services  # noqa: F401 - models are ready only now
         from jobs.errors import RegistrationError
 
         registry.bind(services.enqueue)
+        interventions.register()
         for module in settings.JOBPLATFORM_HANDLERS:
             try:
                 importlib.import_module(module)

@@ -69,6 +69,18 @@ class WrongStatus(JobsError):
     code = "wrong_status"
 
 
+class InterventionNotFound(JobsError):
+    """There is no such intervention."""
+
+    code = "intervention_not_found"
+
+
+class AlreadyResolved(JobsError):
+    """Somebody has decided already."""
+
+    code = "already_resolved"
+
+
 class TransactionBroken(JobsError):
     """A statement failed inside `Done(within=)`, and the function that ran it went on as if it had not."""
 

@@ -72,12 +72,31 @@ class Invariant:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person has decided, who it was and why. `payload` or `output`, where the action wants one."""
+
+    action: str
+    actor: str
+    reason: str = ""
+    payload: Mapping[str, Any] | None = None
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
-    """Something that a person may do to a subject that waits for a decision."""
+    """Something that a person may do to a subject that waits for a decision.
+
+    Registered as `<subject type>.<action>`. `wants`: `payload` or `output`, where it needs one. `act` runs in a
+    transaction: it locks its subject, sees that the intervention is still open, does what is to be done, and resolves
+    it. `preview` tells what `act` would do, and changes nothing.
+    """
 
     title: str
+    explanation: str
     permission: str
-    act: Callable[..., Mapping[str, Any]]
+    wants: str | None
+    act: Callable[[Any, Decision], None]
+    preview: Callable[[Any, Decision], Mapping[str, Any]]
 
 
 Gate = Callable[[SubmitRequest], Refusal | None]

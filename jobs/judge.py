@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from uuid_utils.compat import uuid7
 
 from jobs.errors import TimedOut
 from jobs.failures import Failure, bounded, failure, from_exception, is_code
 from jobs.outcomes import OUTCOMES, Block, Cancel, Done, Outcome, Park, Reject, RetryIn
 from jobs.policy import LONGEST_WAIT, AskHuman, GiveUp, Retry, RetryAt, Wait
-from jobs.registry import Kind
+from jobs.registry import Kind, find
 from jobs.states import Status
 from jobs.store import Claimed, Owned, Verdict
 
@@ -45,7 +46,7 @@ def judge(kind: Kind[Any], finished: Finished) -> Verdict:
         return _done(kind, finished, result)
     if not isinstance(result, OUTCOMES):
         problem = failure("bad_outcome", f"The handler returned {type(result).__name__}, which is not an outcome.")
-        return _failed(finished, problem, kind.retry)
+        return _failed(kind, finished, problem)
     return _on_answer(kind, finished, result, None)
 
 
@@ -69,6 +70,7 @@ def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None) 
         "job.released",
         _dump({"kind": job.kind, "reason": reason}),
         extra=_dump(extra),
+        lane=job.lane,
     )
 
 
@@ -84,23 +86,30 @@ def died(kind: Kind[Any] | None, job: Owned, reason: str, *, shelf_id: int) -> V
             job, Status.BLOCKED, "job.blocked", "blocked", job.held, problem, {"reason": "may_have_taken_effect"}
         )
     decision = policy.decide(problem, job.attempt, _NOW, max_attempts=job.max_attempts, delay=job.retry_delay)
-    return _decided(job, decision, problem, job.held, {"shelf_id": shelf_id})
+    return _decided(kind, job, decision, problem, job.held, {"shelf_id": shelf_id})
 
 
 def broken(verdict: Verdict, text: str) -> Verdict:
     """Instead of a verdict that the database cannot take: the attempt failed for good."""
     problem = failure("bad_output", text, retryable=False).as_json()
-    data = orjson.loads(verdict.data)
+    old = orjson.loads(verdict.data)
+    data: dict[str, Any] = {"kind": old["kind"], "attempt": old["attempt"], "error": problem}
+    extra: dict[str, Any] = {"error": problem}
+    status, event = Status.FAILED, "job.failed"
+    if _holds_lane(find(old["kind"]), verdict.lane):
+        status, event = Status.BLOCKED, "job.blocked"
+        data["reason"], extra["intervention"] = "bad_output", str(uuid7())
     return Verdict(
         verdict.id,
         verdict.project_id,
         verdict.claim_no,
-        Status.FAILED,
-        "job.failed",
-        _dump({"kind": data["kind"], "attempt": data["attempt"], "error": problem}),
-        outcome="failed",
+        status,
+        event,
+        _dump(data),
+        outcome=str(status),
         seconds=verdict.seconds,
-        extra=_dump({"error": problem}),
+        extra=_dump(extra),
+        lane=verdict.lane,
     )
 
 
@@ -115,7 +124,7 @@ def bad_outcome(kind: Kind[Any], finished: Finished, text: str) -> Verdict:
     decision: RetryAt | GiveUp | AskHuman = AskHuman() if kind.retry.ask_human else GiveUp()
     if job.attempt < attempts:
         decision = RetryAt(_NOW + dt.timedelta(seconds=BAD_OUTCOME_WAIT))
-    return _decided(job, decision, problem, finished.seconds, {})
+    return _decided(kind, job, decision, problem, finished.seconds, {})
 
 
 def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
@@ -123,12 +132,12 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
     try:
         output = orjson.dumps(done.output if done.output is not None else {}, option=_NAIVE_UTC)
     except TypeError as error:  # orjson's errors are TypeErrors: not JSON, too deep, too large a number, bad Unicode
-        return _failed(finished, failure("bad_output", f"The output is not JSON: {error}"), kind.retry)
+        return _failed(kind, finished, failure("bad_output", f"The output is not JSON: {error}"))
     if len(output) > LARGEST_OUTPUT:
         text = f"The output has {len(output)} bytes, more than {LARGEST_OUTPUT}."
-        return _failed(finished, failure("bad_output", text), kind.retry)
+        return _failed(kind, finished, failure("bad_output", text))
     if b"\\u0000" in output and _NUL.search(output.decode()):
-        return _failed(finished, failure("bad_output", "The output contains a NUL character."), kind.retry)
+        return _failed(kind, finished, failure("bad_output", "The output contains a NUL character."))
     extra = _extra(finished)
     if done.quality is not None:
         extra["quality"] = float(done.quality)
@@ -147,18 +156,19 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
         outcome="done",
         seconds=finished.seconds,
         extra=_dump(extra) if extra else None,
+        lane=job.lane,
     )
 
 
 def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verdict:
     if isinstance(error, TimedOut):
         limit = finished.job.timeout or kind.timeout
-        return _failed(finished, failure("timeout", f"The handler ran longer than {limit:g} s."), kind.retry)
+        return _failed(kind, finished, failure("timeout", f"The handler ran longer than {limit:g} s."))
     answer = kind.answer_to(error)
     if answer is None:
-        return _failed(finished, from_exception(error), kind.retry)
+        return _failed(kind, finished, from_exception(error))
     if isinstance(answer, Retry):
-        return _failed(finished, from_exception(error), answer)
+        return _failed(kind, finished, from_exception(error), answer)
     if isinstance(answer, Wait):
         if kind.retry.one_shot:
             return _once_only(finished, from_exception(error))
@@ -198,7 +208,7 @@ def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: Base
             return _verdict(job, Status.PARKED, "job.parked", "parked", finished.seconds, None, extra)
         case RetryIn(seconds, reason):
             problem = from_exception(error) if error else failure("retry_requested", reason)
-            return _failed(finished, problem, kind.retry, delay=_finite(seconds))
+            return _failed(kind, finished, problem, delay=_finite(seconds))
     message = f"not an answer: {answer!r}"
     raise TypeError(message)
 
@@ -216,23 +226,29 @@ def _finite(seconds: float) -> float:
     return max(0.0, float(seconds))
 
 
-def _failed(finished: Finished, problem: Failure, policy: Retry, *, delay: float | None = None) -> Verdict:
+def _failed(
+    kind: Kind[Any], finished: Finished, problem: Failure, policy: Retry | None = None, *, delay: float | None = None
+) -> Verdict:
     job = finished.job
     if delay is None:
         delay = job.retry_delay
+    policy = policy or kind.retry
     decision = policy.decide(problem, job.attempt, finished.now, max_attempts=job.max_attempts, delay=delay)
     if isinstance(decision, RetryAt):
         decision = RetryAt(_NOW + (decision.at - finished.now))
-    return _decided(job, decision, problem, finished.seconds, _extra(finished))
+    return _decided(kind, job, decision, problem, finished.seconds, _extra(finished))
 
 
-def _decided(
+def _decided(  # noqa: PLR0917 - an attempt and all that is known of its end
+    kind: Kind[Any] | None,
     job: Claimed | Owned,
     decision: RetryAt | GiveUp | AskHuman,
     problem: Failure,
     seconds: float,
     extra: dict[str, Any],
 ) -> Verdict:
+    if isinstance(decision, GiveUp) and _holds_lane(kind, job.lane):
+        decision = AskHuman()
     match decision:
         case RetryAt(at):
             extra["delay"] = (at - _NOW).total_seconds()
@@ -242,6 +258,11 @@ def _decided(
             return _verdict(job, Status.BLOCKED, "job.blocked", "blocked", seconds, problem, extra)
         case GiveUp():
             return _verdict(job, Status.FAILED, "job.failed", "failed", seconds, problem, extra)
+
+
+def _holds_lane(kind: Kind[Any] | None, lane: str | None) -> bool:
+    """Whether a job that cannot be done stops its followers until a person has decided."""
+    return lane is not None and (kind is None or kind.lane.on_failure == "block")
 
 
 def _again(finished: Finished, problem: Failure, seconds: float) -> Verdict:
@@ -264,6 +285,8 @@ def _verdict(  # noqa: PLR0917 - the columns of a verdict
     data |= {name: extra[name] for name in ("delay", "due_at") if name in extra}
     if problem is not None:
         data["error"] = extra["error"] = problem.as_json()
+    if status is Status.BLOCKED:
+        extra["intervention"] = str(uuid7())
     return Verdict(
         job.id,
         job.project_id,
@@ -274,6 +297,7 @@ def _verdict(  # noqa: PLR0917 - the columns of a verdict
         outcome=outcome,
         seconds=seconds,
         extra=_dump(extra),
+        lane=job.lane,
     )
 
 

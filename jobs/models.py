@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobs.states import Stage, Status
+from jobs.states import LIVE, Stage, Status
 
 RARE = (
     Status.PARKED,
@@ -50,6 +50,7 @@ class Job(models.Model):
     stage = models.TextField(default=Stage.PROCESS)
     status = models.TextField(default=Status.QUEUED, choices=[(s.value, s.value) for s in Status])
     lane = models.TextField(null=True)  # noqa: DJ001 - null is "no lane" and costs no byte
+    lane_no = models.BigIntegerField(null=True)
     confirm = models.TextField(null=True)  # noqa: DJ001 - null is "not asked for"
     payload = models.JSONField()
     metadata = models.JSONField(null=True)
@@ -73,6 +74,11 @@ class Job(models.Model):
                 name="jobs_job_rare",
                 fields=("project_id", "status", "id"),
                 condition=Q(status__in=[s.value for s in RARE]),
+            ),
+            models.Index(
+                name="jobs_job_lane",
+                fields=("project_id", "lane", "lane_no"),
+                condition=Q(lane__isnull=False, status__in=sorted(s.value for s in LIVE)),
             ),
         ]
         permissions: ClassVar = [
@@ -109,6 +115,18 @@ class Shelf(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.project_id} p{self.priority} c{self.cap}"
+
+
+class Lane(models.Model):
+    """A strict order of jobs: the counter that gives each its number. Who moves the lane on, locks its row."""
+
+    pk = models.CompositePrimaryKey("project_id", "lane")
+    project_id = models.UUIDField()
+    lane = models.TextField()
+    last_no = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return self.lane
 
 
 class Attempt(models.Model):
@@ -208,6 +226,14 @@ class Intervention(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(name="jobs_intervention_open", fields=("opened_at",), condition=Q(resolved_at=None)),
+            models.Index(name="jobs_intervention_list", fields=("project_id", "id")),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="jobs_intervention_one",
+                fields=("subject_type", "subject_id"),
+                condition=Q(resolved_at=None),
+            ),
         ]
 
     def __str__(self) -> str:

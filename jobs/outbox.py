@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -12,12 +13,12 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 from psycopg.pq import TransactionStatus
 
-from jobs import alarm, store
+from jobs import alarm, lanes, store
 from jobs.bell import Bell
 from jobs.errors import LostClaim, TransactionBroken
 from jobs.judge import Finished, broken, judge
 from jobs.registry import Kind
-from jobs.states import Status
+from jobs.states import ENDED, Status
 from jobs.store import Claimed, Connection, Verdict
 
 logger = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class Outbox:
         with transaction.atomic():
             with connection.cursor() as cur:
                 cur.execute(f"set local statement_timeout = '{WITHIN_STATEMENT_TIMEOUT}'")
-            if not store.commit_many([verdict], worker=self.worker):
+            if not self._write([verdict], None):
                 return False
             within()
             if connection.connection.pgconn.transaction_status == TransactionStatus.INERROR:
@@ -136,7 +137,7 @@ class Outbox:
     def _commit(self, verdicts: Sequence[Verdict], on: Connection | None) -> None:
         """Commit a batch, and count what became of it."""
         try:
-            done = self._persist(lambda: store.commit_many(verdicts, worker=self.worker, on=on), on, _passing)
+            done = self._persist(lambda: self._write(verdicts, on), on, _passing)
         except _REFUSED as error:
             self._isolate(verdicts, error, on)
             return
@@ -145,6 +146,24 @@ class Outbox:
         refilled = {shelf for status, shelf in done.values() if status is Status.QUEUED}
         if refilled:
             self._bell.ring(refilled, sweep=True)
+
+    def _write(self, verdicts: Sequence[Verdict], on: Connection | None) -> dict[UUID, tuple[Status, int]]:
+        """One statement; for jobs with a lane one transaction, in which those behind the ended ones get their turn."""
+        if all(verdict.lane is None for verdict in verdicts):
+            return store.commit_many(verdicts, worker=self.worker, on=on)
+        with (on or store.connection_of_django()).transaction():
+            done = store.commit_many(verdicts, worker=self.worker, on=on)
+            left = {
+                (verdict.project_id, verdict.lane)
+                for verdict in verdicts
+                if verdict.lane is not None and verdict.id in done and done[verdict.id][0] in ENDED
+            }
+            settled = lanes.settle(left, on=on) if left else None
+        if settled is not None and on is None:
+            transaction.on_commit(lambda: lanes.follow(settled))  # at once, unless `within` is still to come
+        elif settled is not None:
+            lanes.follow(settled, on=on)
+        return done
 
     def _persist(self, commit: Callable[[], T], on: Connection | None, again: Callable[[BaseException], bool]) -> T:
         """Commit, trying again while the database is away, until a rescuer may own the jobs."""
@@ -171,7 +190,7 @@ class Outbox:
             self._commit(verdicts[middle:], on)
             return
         (verdict,) = verdicts
-        if verdict.event == "job.failed":
+        if verdict.outcome in {"failed", "blocked"}:
             raise error
         logger.warning("outcome not storable", handler="outbox", action="isolate", details=str(error)[:300])
         self._commit([broken(verdict, f"The database refused the outcome: {error}")], on)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 from jobs.failures import Failure
 
@@ -142,6 +142,21 @@ class Limit:
     concurrency: int | None = None
     rate: float | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Strict order among jobs with the same values of `by`: one runs at a time, in the order of their creation.
+
+    Args:
+        by: payload fields that make the key of the lane, which is of this kind alone; none: a job is in a lane only
+            where its creator names one.
+        on_failure: what a job does to its followers that has no attempt left: "block" stops it `blocked`, and they wait
+            until a person decides; "go_on" makes it a dead letter, and the next one runs.
+    """
+
+    by: tuple[str, ...] = ()
+    on_failure: Literal["block", "go_on"] = "block"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, PydanticUserError
 from jobs.errors import RegistrationError, UnknownKind
 from jobs.failures import is_code
 from jobs.outcomes import Block, Cancel, Outcome, Park, Reject, RetryIn
-from jobs.policy import LONGEST_WAIT, Batch, Retry, Unique, Wait
+from jobs.policy import LONGEST_WAIT, Batch, Lane, Retry, Unique, Wait
 from jobs.run import Run
 
 P = TypeVar("P", bound=BaseModel)
@@ -61,6 +61,7 @@ class Kind(Generic[P]):
     title: str
     description: str
     example: Mapping[str, Any] | None = field(default=None)
+    lane: Lane = field(default=Lane())
 
     @property
     def announces(self) -> bool:
@@ -116,6 +117,7 @@ def handler(
     confirm: Confirm = "optional",
     batch: Batch | None = None,
     unique: Unique | None = None,
+    lane: Lane | str | None = None,
     queue: str = "default",
     priority: int = 0,
     public: bool = True,
@@ -134,6 +136,7 @@ def handler(
         confirm: whether the result goes on chain: never | optional | single | batch | anchor.
         batch: how many jobs one claim may take.
         unique: at most one job with the same key.
+        lane: strict order among jobs of the same key: a `Lane`, or the name of the payload field that is the key.
         queue: the Celery queue, that is, which workers run it.
         priority: default priority, -100 to 100; higher runs first.
         public: whether it may be created over HTTP.
@@ -157,6 +160,7 @@ def handler(
             confirm=confirm,
             batch=Batch(1) if policy.one_shot else batch or Batch(),
             unique=unique,
+            lane=Lane((lane,)) if isinstance(lane, str) else lane or Lane(),
             queue=queue,
             priority=priority,
             public=public,
@@ -190,17 +194,23 @@ def _validate(kind: Kind[Any]) -> None:
         refuse("timeout= wants more than 0 seconds.")
     if not -100 <= kind.priority <= 100:  # noqa: PLR2004 - the documented range
         refuse("priority= wants -100 to 100.")
-    if kind.unique is not None:
-        missing = [name for name in kind.unique.by if name not in kind.payload.model_fields]
-        if missing:
-            refuse(f"unique= names {missing}, which the payload does not have.")
-        elif _has_sets(kind.payload, kind.unique.by):
-            refuse("unique= looks at a set, which has no order and so no key; use a list.")
+    _validate_keys(kind, refuse)
     if kind.example is not None:
         try:
             kind.payload.model_validate(kind.example)
         except ValueError as error:
             refuse(f"its example does not fit its payload: {error}")
+
+
+def _validate_keys(kind: Kind[Any], refuse: Callable[[str], None]) -> None:
+    keys = [("lane", kind.lane.by)] if kind.lane.by else []
+    if kind.unique is not None:
+        keys.append(("unique", kind.unique.by))
+    for option, by in keys:
+        if missing := [name for name in by if name not in kind.payload.model_fields]:
+            refuse(f"{option}= names {missing}, which the payload does not have.")
+        elif _has_sets(kind.payload, by):
+            refuse(f"{option}= looks at a set, which has no order and so no key; use a list.")
 
 
 def _validate_payload(payload: Any, refuse: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
 
 from events import consumers, log
-from jobs import doorbells, registry, schedule, services, shelves, store, workers
+from jobs import doorbells, lanes, registry, schedule, services, shelves, store, workers
 from jobs.bell import CHANNEL, decode
 from jobs.doorbells import InFlight, Queue
 from jobs.shelves import DueKind
@@ -39,6 +39,7 @@ class Relay:
     stopping: bool = False
     _chores_at: float = 0.0
     _sweep_at: float = 0.0
+    _lanes_at: float = 0.0
     _held_at: float = 0.0
     _partitions_at: float = 0.0
     _pause: float = field(default=0.1)
@@ -83,6 +84,7 @@ class Relay:
         """Wake what is parked and due; rescue what dead workers hold; end who holds back the log."""
         while services.wake_parked():
             pass
+        self._sweep_lanes()
         for worker in workers.stale(on=store.connection_of_django()):
             workers.rescue(worker, started=None, seen=False)
         self._make_partitions()
@@ -90,6 +92,14 @@ class Relay:
             self._held_at = time.monotonic() + HELD_EVERY
             for writer in log.end_writers(settings.LOG_HELD_SECONDS):
                 logger.error("writer ended", handler="relay", action="end_writer", details=repr(writer))
+
+    def _sweep_lanes(self) -> None:
+        began = time.monotonic()
+        if began >= self._lanes_at:
+            while lanes.sweep() == lanes.SWEPT:
+                pass
+            taken = time.monotonic() - began
+            self._lanes_at = began + max(CHORES_SECONDS, SWEEP_SHARE * taken)
 
     def _make_partitions(self) -> None:
         """The schedule that makes the days of the log ahead may stand still; nothing can be written without them."""

@@ -18,12 +18,14 @@ from events import log
 from jobplatform.api.walks import walk
 from jobs.errors import JobNotFound
 from jobs.models import RARE
-from jobs.states import ENDED, LIVE_SECONDS, Status
+from jobs.states import ENDED, LIVE_SECONDS, Gate, Status
 
 SCAN_ROWS = 10_000
 """So many jobs one page looks at, whatever it finds among them."""
 SCAN_RARE_ROWS = 2_000
 """The same for jobs of a rare status: they lie far apart, so each costs the reading of a page of its own."""
+LONGEST_QUEUE = 1000
+"""Who waits before a job, or behind one, is counted up to here."""
 CLOCKS_APART = dt.timedelta(seconds=10)
 """An id tells the time of the host that made it, which may differ from the database's by so much."""
 
@@ -284,6 +286,103 @@ def attempts(project_id: UUID, job_id: UUID, *, after: int | None, forward: bool
     return Attempts(rows, None if not found or len(found) == found[0][-1] else rows[-1].number)
 
 
+# ---------------------------------------------------------------------------------------------- lanes
+
+SCAN_LANES = 2000
+"""So many lanes one page looks at, whatever it finds among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A lane: its first job, and who waits behind it. `error` is a JSON text."""
+
+    lane: str
+    id: UUID
+    kind: str
+    status: str
+    attempt: int
+    due_at: dt.datetime
+    error: str | None
+    intervention: UUID | None
+    blocked_since: dt.datetime | None
+    waiting: int
+    waiting_since: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """A page of lanes, and where its bounded scan gave up."""
+
+    rows: list[LaneRow]
+    stopped_at: str | None
+
+
+_LIVE = "('queued', 'processing', 'parked', 'pending_approval', 'confirming', 'blocked')"
+_LANES = f"""
+with scanned as materialized (
+    select l.lane
+    from jobs_lane l
+    where l.project_id = %(project_id)s
+      and (%(lane)s::text is null or l.lane = %(lane)s)
+      and (%(after)s::text is null or l.lane {{beyond}} %(after)s)
+    order by l.lane {{direction}}
+    limit {SCAN_LANES}
+),
+head as materialized (
+    select scanned.lane, j.*
+    from scanned
+    cross join lateral (
+        select j.id, j.kind, j.status, j.attempt, j.due_at, j.error::text as error, j.lane_no
+        from jobs_job j
+        where j.project_id = %(project_id)s and j.lane = scanned.lane and j.status in {_LIVE}
+        order by j.lane_no
+        limit 1
+    ) j
+    where %(status)s::text is null or j.status = %(status)s
+    order by scanned.lane {{direction}}
+    limit %(limit)s
+),
+edge as (
+    select count(*) as number, {{last}}(lane) as lane from scanned
+)
+select edge.number, edge.lane, head.lane, head.id, head.kind, head.status, head.attempt, head.due_at, head.error, i.id,
+       i.opened_at, waiting.number, waiting.since
+from edge
+left join head on true
+left join lateral (
+    select i.id, i.opened_at
+    from jobs_intervention i
+    where i.subject_type = 'job' and i.subject_id = head.id::text and i.resolved_at is null
+) i on head.status = 'blocked'
+left join lateral (
+    select count(*) as number, min(w.created_at) as since
+    from (
+        select j.created_at
+        from jobs_job j
+        where j.project_id = %(project_id)s and j.lane = head.lane and j.lane_no > head.lane_no and j.status in {_LIVE}
+        order by j.lane_no
+        limit {LONGEST_QUEUE}
+    ) w
+) waiting on true
+order by head.lane {{direction}}
+"""  # noqa: S608 - constants of this module
+
+
+def lanes(
+    project_id: UUID, *, lane: str | None, status: Status | None, after: str | None, forward: bool, limit: int
+) -> Lanes:
+    """Lanes of a project in which jobs have not ended, by name, behind `after`. See `Lanes.stopped_at`."""
+    words = {"direction": "asc", "beyond": ">", "last": "max"}
+    if not forward:
+        words = {"direction": "desc", "beyond": "<", "last": "min"}
+    params = {"project_id": project_id, "lane": lane, "status": status, "after": after, "limit": limit}
+    with log.cursor() as cur:
+        found = cur.execute(_LANES.format(**words), params, prepare=False).fetchall()
+    rows = [LaneRow(*row[2:]) for row in found if row[2] is not None]
+    scanned, last = found[0][:2]
+    return Lanes(rows, last if scanned == SCAN_LANES and len(rows) < limit else None)
+
+
 # ---------------------------------------------------------------------------------------------- why it stands there
 
 
@@ -303,10 +402,11 @@ class Standing:
     ahead: int
     worker: str | None
     error: str | None
+    lane: str | None
+    lane_ahead: int
+    lane_head: UUID | None
+    lane_head_status: str | None
 
-
-LONGEST_QUEUE = 1000
-"""Jobs that are due before this one are counted up to here."""
 
 _STANDING = f"""
 select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platform_now()), coalesce(s.paused, false),
@@ -319,10 +419,22 @@ select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platfo
         where o.shelf_id = j.shelf_id and o.project_id = j.project_id and o.status = 'queued' and o.gate = 0
           and (o.due_at, o.id) < (j.due_at, j.id)
         limit {LONGEST_QUEUE}) o) else 0 end,
-    w.name, j.error::text
+    w.name, j.error::text, j.lane,
+    case when j.gate & {int(Gate.LANE)} > 0 then (select count(*) from (
+        select from jobs_job o
+        where o.project_id = j.project_id and o.lane = j.lane and o.lane_no < j.lane_no and o.status in {_LIVE}
+        limit {LONGEST_QUEUE}) o) else 0 end,
+    head.id, head.status
 from jobs_job j
 left join jobs_shelf s on s.id = j.shelf_id
 left join jobs_worker w on w.id = j.claimed_by
+left join lateral (
+    select o.id, o.status
+    from jobs_job o
+    where o.project_id = j.project_id and o.lane = j.lane and o.lane_no < j.lane_no and o.status in {_LIVE}
+    order by o.lane_no
+    limit 1
+) head on j.gate & {int(Gate.LANE)} > 0
 where j.id = %(id)s and j.project_id = %(project_id)s
 """  # noqa: S608 - constants of this module
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from uuid_utils.compat import uuid7
 
 from events import audit
-from jobs import extensions, registry, shelves, store
+from jobs import extensions, lanes, registry, shelves, store
 from jobs.bell import bell
 from jobs.errors import InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
 from jobs.extensions import SubmitRequest
@@ -24,9 +24,10 @@ from jobs.models import Job, UniqueKey
 from jobs.policy import Unique
 from jobs.registry import Kind
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
-from jobs.store import NewJob
+from jobs.store import Move, NewJob
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
+LONGEST_LANE = 200
 LATE_COMMIT_SECONDS = 0.2  # jobs committed later than this may lie below their shelf's mark
 
 
@@ -98,7 +99,7 @@ def _submit_by_kind(project_id: UUID, request: JobRequest, *, locked: bool) -> S
     kind = registry.get(request.kind)
     if kind.unique is None:
         return submit_many(project_id=project_id, requests=[request])[0]
-    _payload(kind, request.payload)  # refuses what does not fit
+    payload_text(kind, request.payload)  # refuses what does not fit
     key = _key(kind, kind.unique, request.payload)
     return submit_unique(project_id=project_id, request=request, key=key, seconds=kind.unique.seconds, locked=locked)
 
@@ -160,7 +161,7 @@ def submit_unique(
 def prepare(project_id: UUID, request: JobRequest) -> NewJob:
     """Validate one request against its kind, without touching the database."""
     kind = registry.get(request.kind)
-    payload = _payload(kind, request.payload)
+    payload = payload_text(kind, request.payload)
     extra = _options(kind, request)
     return NewJob(
         id=uuid7(),
@@ -169,9 +170,19 @@ def prepare(project_id: UUID, request: JobRequest) -> NewJob:
         priority=kind.priority if request.priority is None else request.priority,
         due_at=request.due_at,
         payload=payload,
-        metadata=_json(request.metadata) if request.metadata else None,
-        extra=_json(extra) if extra else None,
+        metadata=as_json(request.metadata) if request.metadata else None,
+        extra=as_json(extra) if extra else None,
+        lane=request.lane if request.lane is not None else lane_of(kind, payload),
     )
+
+
+def lane_of(kind: Kind[Any], payload: str) -> str | None:
+    """The lane into which the kind's author puts a job with this payload (JSON text): `kind:value:value`, or none."""
+    if not kind.lane.by:
+        return None
+    model = kind.payload.model_validate_json(payload).model_dump(mode="json", fallback=str)
+    lane = ":".join([kind.name, *(str(model.get(name)) for name in kind.lane.by)])
+    return lane if len(lane) <= LONGEST_LANE else f"{kind.name}:{hashlib.sha256(lane.encode()).hexdigest()}"
 
 
 def ask_gates(project_id: UUID, requests: Sequence[JobRequest]) -> None:
@@ -190,6 +201,10 @@ def ask_gates(project_id: UUID, requests: Sequence[JobRequest]) -> None:
 
 def insert(rows: Sequence[NewJob]) -> list[Submitted]:
     """Insert prepared jobs in the caller's transaction and ring the bell when it commits."""
+    if any(row.lane is not None and row.lane_no is None for row in rows):
+        with transaction.atomic():
+            lanes.enter(rows)
+            return insert(rows)
     began = time.monotonic()
     keys = [(row.kind, row.project_id, row.priority, 0) for row in rows]
     ids = shelves.ids(keys)
@@ -206,7 +221,8 @@ def insert(rows: Sequence[NewJob]) -> list[Submitted]:
     return [Submitted(row.id, row.kind, *times[row.id]) for row in rows]
 
 
-def _payload(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
+def payload_text(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
+    """A payload as JSON. Raises `InvalidPayload` when it does not fit its kind."""
     if isinstance(payload, BaseModel):
         text = payload.model_dump_json()
     else:
@@ -218,14 +234,20 @@ def _payload(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
                 message,
                 errors=[dict(item) for item in error.errors(include_url=False, include_context=False)],
             ) from None
-        text = _json(payload)
-    if "\\u0000" in text and _NUL.search(text):
+        text = as_json(payload)
+    if has_nul(text):
         message = "A string of the payload contains a NUL character."
         raise InvalidPayload(message, errors=[{"loc": (), "type": "nul_character", "msg": message}])
     return text
 
 
-def _json(value: Any) -> str:
+def has_nul(text: str) -> bool:
+    """Whether a JSON text holds a NUL character, which the database cannot keep."""
+    return "\\u0000" in text and _NUL.search(text) is not None
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON. Raises `InvalidPayload` when it is none."""
     try:
         return orjson.dumps(value, option=orjson.OPT_NAIVE_UTC).decode()
     except TypeError as error:
@@ -253,8 +275,8 @@ def _options(kind: Kind[Any], request: JobRequest) -> dict[str, Any]:
         if not 0 < request.timeout <= 86_400:  # noqa: PLR2004 - the documented range
             _refuse("timeout", "timeout wants more than 0 and at most 86400 seconds.")
         extra["timeout"] = request.timeout
-    if request.lane is not None:
-        _refuse("lane", "Lanes are not available yet.", code="lane_not_available")
+    if request.lane is not None and not (0 < len(request.lane) <= LONGEST_LANE and request.lane.isprintable()):
+        _refuse("lane", f"lane wants 1 to {LONGEST_LANE} printable characters.")
     if request.confirm is not None:
         code = "confirm_not_allowed" if kind.confirm != "optional" else "confirm_not_available"
         _refuse("confirm", f"{kind.name} cannot be confirmed on request here.", code=code)
@@ -278,16 +300,18 @@ def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
         WrongStatus: it has ended otherwise.
     """
     with transaction.atomic():
-        job = _locked(project_id, job_id)
+        job = locked(project_id, job_id)
         if job.status in CANCELLABLE:
-            data = _json({"reason": reason or "requested", "actor": actor})
-            store.move_many("cancel", [(job.id, job.project_id)], data=data)
+            data = as_json({"reason": reason or "requested", "actor": actor})
+            store.move_many("cancel", [Move(job.id, job.project_id)], data=data)
+            if job.lane is not None:
+                lanes.leave([(job.project_id, job.lane)])
         elif job.status == Status.PROCESSING:
             Job.objects.filter(id=job.id, project_id=project_id).update(cancel_requested=True)
         elif job.status != Status.CANCELLED:
             message = f"The job has ended as {job.status}."
             raise WrongStatus(message, status=job.status)
-        _audit("job.cancel", job, actor, reason)
+        audit_job("job.cancel", job, actor, reason)
     return _fresh(job)
 
 
@@ -308,20 +332,40 @@ def retry(
     """
     text = None
     with transaction.atomic():
-        job = _locked(project_id, job_id)
+        job = locked(project_id, job_id)
         if payload is not None:
-            text = _payload(registry.get(job.kind), payload)
+            text = payload_text(registry.get(job.kind), payload)
         verb = "resume" if job.status == Status.BLOCKED else "redrive"
         if verb == "redrive" and job.status not in REDRIVABLE:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)
         _keep_unique(job, payload)
-        data = _json({"reason": reason or "requested", "actor": actor})
-        moved = store.move_many(verb, [(job.id, job.project_id)], data=data, payload=text, fresh=True)
+        data = as_json({"reason": reason or "requested", "actor": actor})
+        move = lanes.enter_again(job) if verb == "redrive" else Move(job.id, job.project_id)
+        moved = store.move_many(verb, [move], data=data, payload=text, fresh=True)
         if text is None:
-            _audit("job.retry", job, actor, reason)
+            audit_job("job.retry", job, actor, reason)
         else:  # the row keeps the new payload only
-            _audit("job.edit_and_retry", job, actor, reason, before={"payload": job.payload, "steps": job.steps})
+            audit_job("job.edit_and_retry", job, actor, reason, before={"payload": job.payload, "steps": job.steps})
+        transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return _fresh(job)
+
+
+def resume(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> Job:
+    """Queue a blocked job once more, with its attempts counted on.
+
+    Raises:
+        JobNotFound: the project has no such job.
+        WrongStatus: it is not blocked.
+    """
+    with transaction.atomic():
+        job = locked(project_id, job_id)
+        if job.status != Status.BLOCKED:
+            message = f"A job that is {job.status} cannot be resumed."
+            raise WrongStatus(message, status=job.status)
+        data = as_json({"reason": reason or "requested", "actor": actor})
+        moved = store.move_many("resume", [Move(job.id, job.project_id)], data=data)
+        audit_job("job.resume", job, actor, reason)
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return _fresh(job)
 
@@ -353,21 +397,23 @@ def _keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
 def wake_parked(limit: int = 512) -> int:
     """Queue parked jobs whose time has come. Called by the relay; returns how many."""
     with transaction.atomic():
-        due = list(
+        found = list(
             Job.objects.filter(status=Status.PARKED)
             .extra(where=["due_at <= (select platform_now())"])
             .select_for_update(skip_locked=True)
             .values_list("id", "project_id")
             .order_by("due_at")[:limit]
         )
-        if not due:
+        if not found:
             return 0
-        moved = store.move_many("wake", due, data=_json({"reason": "time"}))
+        due = [Move(job_id, project_id) for job_id, project_id in found]
+        moved = store.move_many("wake", due, data=as_json({"reason": "time"}))
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return len(moved)
 
 
-def _locked(project_id: UUID, job_id: UUID) -> Job:
+def locked(project_id: UUID, job_id: UUID) -> Job:
+    """A job's row, locked for the transaction. Raises `JobNotFound`."""
     job = Job.objects.select_for_update().filter(id=job_id, project_id=project_id).first()
     if job is None:
         raise JobNotFound(job_id=job_id)
@@ -378,7 +424,8 @@ def _fresh(job: Job) -> Job:
     return Job.objects.get(id=job.id, project_id=job.project_id)
 
 
-def _audit(action: str, job: Job, actor: str, reason: str, **more: Any) -> None:
+def audit_job(action: str, job: Job, actor: str, reason: str, *, before: Mapping[str, Any] | None = None) -> None:
+    """Record what a person did to a job. `before`: what the job's row does not keep."""
     audit.record(
         action=action,
         actor=actor,
@@ -386,5 +433,5 @@ def _audit(action: str, job: Job, actor: str, reason: str, **more: Any) -> None:
         subject_id=job.id,
         project_id=job.project_id,
         reason=reason,
-        data={"kind": job.kind, "status": job.status, **more},
+        data={"kind": job.kind, "status": job.status} | ({"before": dict(before)} if before else {}),
     )

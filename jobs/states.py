@@ -5,7 +5,7 @@ The CHECK of the table, the guards of the SQL, the drawing in docs/lifecycle.md 
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 
 LIVE_SECONDS = 12.0
 """A worker, or a relay, that was not heard of for so long is dead: its jobs come back within 30 s of its death."""
@@ -29,8 +29,15 @@ class Status(StrEnum):
 
 ENDED = frozenset({Status.PROCESSED, Status.CONFIRMED, Status.FAILED, Status.REJECTED, Status.CANCELLED})
 DEAD_LETTERS = frozenset({Status.FAILED, Status.REJECTED})
+LIVE = frozenset(Status) - ENDED
 CANCELLABLE = frozenset({Status.QUEUED, Status.PARKED, Status.BLOCKED, Status.PENDING_APPROVAL})
 REDRIVABLE = frozenset({Status.FAILED, Status.REJECTED, Status.CANCELLED})
+
+
+class Gate(IntFlag):
+    """Why a queued job stands outside the claim's index. Each bit is cleared by the commit that opens its gate."""
+
+    LANE = 1  # another job of its lane goes before it
 
 
 class Stage(StrEnum):
@@ -68,6 +75,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     _T("stop", _S.PROCESSING, _S.CANCELLED, "job.cancelled", "the handler answered Cancel"),
     _T("wake", _S.PARKED, _S.QUEUED, "job.woken", "what it waited for has come"),
     _T("resume", _S.BLOCKED, _S.QUEUED, "job.resumed", "a person let it go on"),
+    _T("supply", _S.BLOCKED, _S.PROCESSED, "job.processed", "a person supplied the result"),
     _T("cancel", _S.QUEUED, _S.CANCELLED, "job.cancelled", "stopped on request"),
     _T("cancel", _S.PARKED, _S.CANCELLED, "job.cancelled", "stopped on request"),
     _T("cancel", _S.BLOCKED, _S.CANCELLED, "job.cancelled", "stopped on request"),

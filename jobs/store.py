@@ -28,6 +28,9 @@ _TIMES = "select created_at, due_at from jobs_job where id = %s and project_id =
 
 Connection = psycopg.Connection[Any]
 
+ACTIONS_ON_BLOCKED = ("retry", "edit_and_retry", "resume", "skip", "supply")
+"""What a person may do to a job that stands blocked (jobs/interventions.py), in the order in which it is offered."""
+
 DATABASE_ERRORS = (psycopg.Error, DatabaseError, InterfaceError)
 """Errors of psycopg itself, and as Django wraps them where its own methods (connecting, too) raise them."""
 
@@ -44,6 +47,9 @@ class NewJob:
     payload: str
     metadata: str | None = None
     extra: str | None = None
+    lane: str | None = None
+    lane_no: int | None = None
+    gate: int = 0
 
 
 @dataclass(slots=True)
@@ -86,6 +92,7 @@ class Verdict:
     outcome: str | None = None
     seconds: float = 0.0
     extra: str | None = None
+    lane: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +109,7 @@ class Owned:
     stage: str
     shelf_id: int
     priority: int
+    lane: str | None
     held: float  # seconds since its claim
 
 
@@ -170,6 +178,9 @@ def submit_many(jobs: Sequence[NewJob], shelf_id: Sequence[int]) -> dict[UUID, t
             "payload": [job.payload for job in jobs],
             "metadata": [job.metadata for job in jobs],
             "extra": [job.extra for job in jobs],
+            "lane": [job.lane for job in jobs],
+            "lane_no": [job.lane_no for job in jobs],
+            "gate": [job.gate for job in jobs],
         },
     ) as cur:
         return {row[0]: (row[1], row[2]) for row in cur.fetchall()}
@@ -188,6 +199,9 @@ def _submit_one(job: NewJob, shelf_id: int) -> tuple[dt.datetime, dt.datetime]:
             job.payload.encode(),
             None if job.metadata is None else job.metadata.encode(),
             None if job.extra is None else job.extra.encode(),
+            None if job.lane is None else job.lane.encode(),
+            None if job.lane_no is None else b"%d" % job.lane_no,
+            b"%d" % job.gate,
         )
     except IntegrityError:
         # The connection broke, the statement ran once more, and the first one turns out to have been committed.
@@ -233,39 +247,49 @@ def commit_many(
     verdicts: Sequence[Verdict], *, worker: int, on: Connection | None = None
 ) -> dict[UUID, tuple[Status, int]]:
     """End attempts. Returns status and shelf by id of those whose claim still held; the others changed nothing."""
-    with run(
-        "commit",
-        {
-            "id": [v.id for v in verdicts],
-            "project_id": [v.project_id for v in verdicts],
-            "claim_no": [v.claim_no for v in verdicts],
-            "status": [v.status for v in verdicts],
-            "event": [v.event for v in verdicts],
-            "data": [v.data for v in verdicts],
-            "output": [v.output for v in verdicts],
-            "outcome": [v.outcome for v in verdicts],
-            "seconds": [v.seconds for v in verdicts],
-            "extra": [v.extra for v in verdicts],
-            "worker": worker,
-        },
-        on,
-    ) as cur:
+    params = {
+        "id": [v.id for v in verdicts],
+        "project_id": [v.project_id for v in verdicts],
+        "claim_no": [v.claim_no for v in verdicts],
+        "status": [v.status for v in verdicts],
+        "event": [v.event for v in verdicts],
+        "data": [v.data for v in verdicts],
+        "output": [v.output for v in verdicts],
+        "outcome": [v.outcome for v in verdicts],
+        "seconds": [v.seconds for v in verdicts],
+        "extra": [v.extra for v in verdicts],
+        "worker": worker,
+        "actions": list(ACTIONS_ON_BLOCKED),
+    }
+    with run("commit", params, on) as cur:
         return {row[0]: (Status(row[1]), row[2]) for row in cur.fetchall()}
+
+
+@dataclass(slots=True)
+class Move:
+    """A job to be moved. `lane_no` and `gate`: its new place, where it enters its lane once more."""
+
+    id: UUID
+    project_id: UUID
+    lane_no: int | None = None
+    gate: int | None = None
 
 
 def move_many(
     verb: str,
-    jobs: Sequence[tuple[UUID, UUID]],
+    jobs: Sequence[Move],
     *,
     data: str = "{}",
     payload: str | None = None,
+    output: str | None = None,
     fresh: bool = False,
     allowed: frozenset[Status] | None = None,
 ) -> dict[UUID, int]:
-    """Move jobs that no worker owns by a verb of `TRANSITIONS`. `jobs` are pairs of id and project.
+    """Move jobs that no worker owns by a verb of `TRANSITIONS`, and resolve the interventions that ask about them.
 
     Returns the shelf by id of those that were moved; jobs that stand elsewhere than the verb allows are left alone.
-    `fresh` starts the count of attempts anew and forgets the error; `payload` (JSON text) replaces the payload.
+    `data`: of their events; `actor`, `action` and `reason` in it are those of the decision. `fresh` starts the count of
+    attempts anew and forgets the error; `payload` and `output` (JSON texts) replace what there is.
     """
     from_ = sources(verb) if allowed is None else sources(verb) & allowed
     targets = {t.target for t in TRANSITIONS if t.verb == verb}
@@ -274,20 +298,22 @@ def move_many(
         message = f"{verb!r} is not a move"
         raise ValueError(message)
     target = targets.pop()
-    with run(
-        "move",
-        {
-            "id": [job_id for job_id, _ in jobs],
-            "project_id": [project_id for _, project_id in jobs],
-            "data": [data] * len(jobs),
-            "target": target,
-            "sources": sorted(from_),
-            "fresh": fresh,
-            "payload": payload,
-            "ended": target in ENDED,
-            "event": events.pop(),
-        },
-    ) as cur:
+    params = {
+        "id": [job.id for job in jobs],
+        "project_id": [job.project_id for job in jobs],
+        "lane_no": [job.lane_no for job in jobs],
+        "gate": [job.gate for job in jobs],
+        "data": [data] * len(jobs),
+        "verb": verb,
+        "target": target,
+        "sources": sorted(from_),
+        "fresh": fresh,
+        "payload": payload,
+        "output": output,
+        "ended": target in ENDED,
+        "event": events.pop(),
+    }
+    with run("move", params) as cur:
         return dict(cur.fetchall())
 
 

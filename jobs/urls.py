@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import jobs, kinds
+from jobs.views import interventions, jobs, kinds, lanes
 
 app_name = "jobs"
 urlpatterns = [
@@ -13,7 +13,21 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/attempts", jobs.JobAttemptsView.as_view(), name="job-attempts"),
     path("jobs/<uuid:job_id>/explain", jobs.JobExplainView.as_view(), name="job-explain"),
     path("jobs/<uuid:job_id>/cancel", jobs.JobCancelView.as_view(), name="job-cancel"),
+    path("jobs/<uuid:job_id>/resume", jobs.JobResumeView.as_view(), name="job-resume"),
     path("jobs/<uuid:job_id>/retry", jobs.JobRetryView.as_view(), name="job-retry"),
+    path("lanes", lanes.LanesView.as_view(), name="lanes"),
+    path("interventions", interventions.InterventionsView.as_view(), name="interventions"),
+    path("interventions/<uuid:intervention_id>", interventions.InterventionView.as_view(), name="intervention"),
+    path(
+        "interventions/<uuid:intervention_id>/preview",
+        interventions.InterventionPreviewView.as_view(),
+        name="intervention-preview",
+    ),
+    path(
+        "interventions/<uuid:intervention_id>/resolve",
+        interventions.InterventionResolveView.as_view(),
+        name="intervention-resolve",
+    ),
     path("kinds", kinds.KindsView.as_view(), name="kinds"),
     path("kinds/<str:kind>", kinds.KindView.as_view(), name="kind"),
 ]

@@ -1,4 +1,4 @@
-"""What an operator may do to jobs: cancel, retry, retry with another payload. Each wants a permission and a reason.
+"""What an operator may do to jobs: cancel, retry, decide on blocked ones. Each wants a permission and a reason.
 
 The services do it and write the audit record; doing it twice does it once.
 """
@@ -9,67 +9,27 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from jobplatform.backoffice import markup
 from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
-from jobs import registry, services
+from jobs import interventions, registry, services
 from jobs.admin import looks
+from jobs.admin.forms import EditForm, OutputForm
 from jobs.admin.listing import find, projects
-from jobs.errors import InvalidPayload, JobsError
+from jobs.errors import InvalidOption, InvalidPayload, JobsError
+from jobs.extensions import Decision
 from jobs.models import Job
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
 
 MOST_SELECTED = 100
 """Jobs of one act from the list: more is a redrive, which goes in slices."""
-
-LARGEST_PAYLOAD = 1024 * 1024
-
-
-class EditForm(ReasonForm):
-    """A payload as JSON text, and why it is changed."""
-
-    payload = forms.CharField(
-        max_length=LARGEST_PAYLOAD,
-        strip=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 16, "class": "jp-json-input", "spellcheck": "false"}),
-    )
-    field_order = ("payload", "reason")
-
-    def clean_payload(self) -> dict[str, Any]:
-        """The payload as an object."""
-        try:
-            value = json.loads(self.cleaned_data["payload"], parse_constant=_refuse, object_pairs_hook=_once)
-        except ValueError as error:
-            message = f"This is not JSON: {error}"
-            raise forms.ValidationError(message) from error
-        except RecursionError as error:
-            message = "This is nested too deeply."
-            raise forms.ValidationError(message) from error
-        if not isinstance(value, dict):
-            message = "The payload is a JSON object: {…}."
-            raise forms.ValidationError(message)
-        return value
-
-
-def _refuse(name: str) -> None:
-    message = f"{name} is not a JSON value"
-    raise ValueError(message)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        message = "a name occurs twice in one object"
-        raise ValueError(message)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +46,7 @@ class Act:
     explanation: str
     do: Callable[[Job, str, dict[str, Any]], Job]
     form: type[ReasonForm] = field(default=ReasonForm)
+    decision: str = ""  # its name among the actions of an intervention
 
     def open_to(self, request: HttpRequest, job: Job) -> bool:
         """Whether this person may do it to this job now."""
@@ -100,6 +61,16 @@ def _retry(job: Job, actor: str, given: dict[str, Any]) -> Job:
     return services.retry(
         project_id=job.project_id, job_id=job.id, actor=actor, reason=given["reason"], payload=given.get("payload")
     )
+
+
+def _decide(name: str) -> Callable[[Job, str, dict[str, Any]], Job]:
+    def do(job: Job, actor: str, given: dict[str, Any]) -> Job:
+        decision = Decision(name, actor, given["reason"], given.get("payload"), given.get("output"))
+        with transaction.atomic():
+            interventions.decide(services.locked(job.project_id, job.id), decision)
+        return Job.objects.get(id=job.id, project_id=job.project_id)
+
+    return do
 
 
 CANCEL = Act(
@@ -123,6 +94,7 @@ RETRY = Act(
     "primary",
     "The job is queued once more, with its attempts counted anew. Its history stays.",
     _retry,
+    decision="retry",
 )
 EDIT = Act(
     "edit-and-retry",
@@ -135,8 +107,48 @@ EDIT = Act(
     "The new payload replaces the old one, and the job is queued once more with its attempts counted anew.",
     _retry,
     EditForm,
+    decision="edit_and_retry",
 )
-ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT)}
+_BLOCKED = frozenset({Status.BLOCKED})
+RESUME = Act(
+    "resume",
+    "Resume",
+    "resumed",
+    "jobs.retry_job",
+    _BLOCKED,
+    "resume",
+    "default",
+    interventions.ACTS["resume"].explanation,
+    _decide("resume"),
+    decision="resume",
+)
+SKIP = Act(
+    "skip",
+    "Skip",
+    "skipped",
+    "jobs.cancel_job",
+    _BLOCKED,
+    "skip_next",
+    "danger",
+    interventions.ACTS["skip"].explanation,
+    _decide("skip"),
+    decision="skip",
+)
+SUPPLY = Act(
+    "supply",
+    "Supply the result",
+    "done, with the result that you supplied",
+    "jobs.edit_payload",
+    _BLOCKED,
+    "task_alt",
+    "default",
+    interventions.ACTS["supply"].explanation,
+    _decide("supply"),
+    OutputForm,
+    decision="supply",
+)
+ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT, RESUME, SKIP, SUPPLY)}
+BY_DECISION = {act.decision: act for act in ACTS.values() if act.decision}
 
 
 def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) -> HttpResponse:
@@ -159,6 +171,8 @@ def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) 
         except InvalidPayload as error:
             for line in _lines(error):
                 form.add_error("payload" if act is EDIT else None, line)
+        except InvalidOption as error:
+            form.add_error(error.field.strip("/") or None, str(error))
         except JobsError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(address)
@@ -171,7 +185,7 @@ def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) 
 def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpResponse:
     """The form of an act on jobs selected in the list, and the act, job by job."""
     act = _permitted(request, name)
-    if act is EDIT:
+    if act.form is not ReasonForm:
         raise Http404
     given = request.GET.get("ids", "")
     ids = [found for text in given.split(",")[:MOST_SELECTED] if (found := uuid_of(text))]
@@ -221,6 +235,21 @@ def _lines(error: InvalidPayload) -> list[str]:
     return found or [str(error)]
 
 
+def _foresight(act: Act, job: Job) -> list[str]:
+    """What will follow for a blocked job and those behind it, in sentences."""
+    if not act.decision or job.status != Status.BLOCKED:
+        return []
+    wanted = {"payload": job.payload} if act is EDIT else {"output": {}} if act is SUPPLY else {}
+    seen = interventions.foresee(job, Decision(act.decision, "", **wanted))
+    lines = [f"The job will be {seen['job']['status']}, at attempt {seen['job']['attempt']} of its count."]
+    if lane := seen["lane"]:
+        waiting = (
+            f"{lane['waiting']} {'waits' if lane['waiting'] == 1 else 'wait'} behind it in the lane {lane['lane']}"
+        )
+        lines.append(f"{waiting}; {lane['next']} runs next." if lane["next"] else f"{waiting}, until it has ended.")
+    return lines
+
+
 def _page(
     model_admin: Any, request: HttpRequest, act: Act, jobs: Sequence[Job], *, form: ReasonForm, back: str
 ) -> HttpResponse:
@@ -230,6 +259,7 @@ def _page(
     kind = registry.find(jobs[0].kind) if act is EDIT else None
     title = f"{act.title}: {jobs[0].kind}" if len(jobs) == 1 else f"{act.title}: {len(jobs)} jobs"
     context = {
+        "foresight": _foresight(act, jobs[0]) if len(jobs) == 1 else [],
         **model_admin.admin_site.each_context(request),
         "title": title,
         "content_title": title,

@@ -1,11 +1,12 @@
-"""Interventions in the admin: what only a person may decide. For now they are looked at, not decided, here."""
+"""Interventions in the admin: what only a person may decide, and the way to the act that decides it."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
@@ -14,6 +15,7 @@ from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import ProjectFilter
 from jobplatform.backoffice.markup import Look, badge
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
+from jobs.admin import acts
 from jobs.models import Intervention
 
 OPEN, RESOLVED = Look("ask", "back_hand"), Look("good", "check_circle")
@@ -69,8 +71,15 @@ class InterventionAdmin(ReadOnlyAdmin):
 
     @display(description="Allowed actions")
     def allowed(self, row: Intervention) -> SafeString:
-        """What may be decided."""
-        return markup.words(row.actions, 20)
+        """What may be decided; for a job, where it is."""
+        if row.subject_type != "job" or row.resolved_at is not None:
+            return markup.words(row.actions, 20)
+        chosen = [acts.BY_DECISION[name] for name in row.actions if name in acts.BY_DECISION]
+        return format_html_join(
+            " · ",
+            '<a class="jp-link" href="{}">{}</a>',
+            ((reverse(f"admin:jobs_job_{act.name}", args=(row.subject_id,)), act.title) for act in chosen),
+        )
 
     @display(description="Opened")
     def opened(self, row: Intervention) -> SafeString:

@@ -1,7 +1,7 @@
 """Jobs and kinds as JSON: what a request may hold, what an answer shows, and which problem an error becomes."""
 
 from jobs.serializers import problems  # noqa: F401 - registers what it says of the engine's errors
-from jobs.serializers.asks import MOST_IN_A_BATCH, CancelJob, CreateJob, CreateJobs, Envelope, RetryJob
+from jobs.serializers.asks import MOST_IN_A_BATCH, CancelJob, CreateJob, CreateJobs, Envelope, ResumeJob, RetryJob
 from jobs.serializers.explaining import ExplainShown, explain
 from jobs.serializers.jobs import (
     AttemptShown,
@@ -25,6 +25,7 @@ __all__ = [
     "ExplainShown",
     "JobShown",
     "KindShown",
+    "ResumeJob",
     "RetryJob",
     "address",
     "example_of",

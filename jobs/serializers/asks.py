@@ -86,6 +86,14 @@ class CancelJob(Ask):
     reason: Reason = ""
 
 
+class ResumeJob(Ask):
+    """Why a blocked job may go on."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The cause was repaired."}})
+
+    reason: Reason = ""
+
+
 class RetryJob(Ask):
     """Why a job is queued once more, and perhaps another payload for it."""
 

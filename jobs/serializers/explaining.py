@@ -29,6 +29,10 @@ def explain(standing: Standing) -> dict[str, Any]:
         "ahead": standing.ahead,
         "worker": standing.worker,
         "cancel_requested": standing.cancel_requested,
+        "lane": standing.lane,
+        "lane_ahead": standing.lane_ahead,
+        "lane_head": standing.lane_head,
+        "lane_head_status": standing.lane_head_status,
         "error": None if standing.error is None else orjson.Fragment(standing.error),
     }
     return {"status": standing.status, "code": code, "detail": detail, "facts": facts}
@@ -65,6 +69,11 @@ def _why_queued(standing: Standing) -> tuple[str, str]:
             "An attempt failed; the next one is due at due_at.",
         ),
         (not standing.due, "not_due", "It is not due before due_at."),
+        (
+            standing.lane_head is not None,
+            "waits_in_lane",
+            f"{standing.lane_ahead} of its lane go before it; the first of them is {standing.lane_head_status}.",
+        ),
         (standing.gate != 0, "gate_closed", "Something that goes before it is not done yet."),
         (standing.paused, "paused", f"Jobs of the kind {standing.kind} are paused for this project."),
         (

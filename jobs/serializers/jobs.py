@@ -55,6 +55,7 @@ class JobLinks(BaseModel):
     attempts: str
     explain: str
     cancel: str
+    resume: str
     retry: str
 
 
@@ -146,6 +147,7 @@ def _links(job_id: UUID) -> dict[str, str]:
         "attempts": f"{root}/attempts",
         "explain": f"{root}/explain",
         "cancel": f"{root}/cancel",
+        "resume": f"{root}/resume",
         "retry": f"{root}/retry",
     }
 
@@ -176,7 +178,7 @@ def show_new(row: NewJob, ask: CreateJob, submitted: Submitted) -> dict[str, Any
         "error": None,
         "progress": None,
         "steps": {},
-        "lane": ask.lane,
+        "lane": row.lane,
         "priority": row.priority,
         "metadata": {} if row.metadata is None else orjson.Fragment(row.metadata),
         "due_at": submitted.due_at,

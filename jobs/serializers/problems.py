@@ -2,7 +2,17 @@
 
 from jobplatform.api.problems import FieldError, Problem, answer_with
 from jobplatform.api.validation import pointer_to
-from jobs.errors import InvalidOption, InvalidPayload, JobNotFound, JobsError, SubmitRefused, UnknownKind, WrongStatus
+from jobs.errors import (
+    AlreadyResolved,
+    InterventionNotFound,
+    InvalidOption,
+    InvalidPayload,
+    JobNotFound,
+    JobsError,
+    SubmitRefused,
+    UnknownKind,
+    WrongStatus,
+)
 
 _TOO_MANY = frozenset({"quota_exceeded", "rate_limited", "too_many_jobs"})
 
@@ -41,5 +51,7 @@ answer_with(
         SubmitRefused: _refused,
         JobNotFound: 404,
         WrongStatus: _wrong_status,
+        InterventionNotFound: 404,
+        AlreadyResolved: 409,
     }
 )

@@ -60,6 +60,17 @@ attempt as (
     from done
     where outcome is not null
 ),
+intervention as (
+    insert into jobs_intervention (
+        id, project_id, subject_type, subject_id, reason, evidence, actions, opened_at, resolved_by, action,
+        decision_reason
+    )
+    select (extra ->> 'intervention')::uuid, project_id, 'job', id::text, data ->> 'reason', data - 'reason',
+           %(actions)s::text[], (select platform_now()), '', '', ''
+    from done
+    where status = 'blocked'
+    on conflict do nothing
+),
 event as (
     insert into events_event (position, project_id, type, subject_id, seq, data)
     select position, project_id, event, id, seq, data

@@ -1,7 +1,10 @@
--- move: take jobs that no worker owns from given statuses to another (cancel, resume, redrive, wake), with their events.
+-- move: take jobs that no worker owns from given statuses to another (cancel, resume, redrive, wake, ...), with their
+-- events. Whoever waits for a person's decision on one of them need not ask any more.
 with chosen as materialized (
-    select x.id, x.project_id, x.data::jsonb as data
-    from unnest(%(id)b::uuid[], %(project_id)b::uuid[], %(data)b::text[]) as x (id, project_id, data)
+    select x.id, x.project_id, x.data::jsonb as data, x.lane_no, x.gate
+    from unnest(
+        %(id)b::uuid[], %(project_id)b::uuid[], %(data)b::text[], %(lane_no)b::bigint[], %(gate)b::smallint[]
+    ) as x (id, project_id, data, lane_no, gate)
     where octet_length(x.data) %% 1 = 0  -- always true: one row expected, as in commit
 ),
 moved as (
@@ -13,17 +16,37 @@ moved as (
         attempt = case when %(fresh)s then 0 else j.attempt end,
         cancel_requested = false,
         payload = coalesce(%(payload)s::jsonb, j.payload),
-        output = case when %(payload)s::jsonb is null then j.output end,
+        output = coalesce(%(output)s::jsonb, case when %(payload)s::jsonb is null then j.output end),
         quality = case when %(payload)s::jsonb is null then j.quality end,
         progress = case when %(payload)s::jsonb is null then j.progress end,
         steps = case when %(payload)s::jsonb is null then j.steps end,  -- what was done, was done with another payload
-        error = case when %(fresh)s then null else j.error end,
+        error = case when %(fresh)s or %(target)s = 'processed' then null else j.error end,
+        lane_no = coalesce(chosen.lane_no, j.lane_no),
+        gate = coalesce(chosen.gate, j.gate),
         finished_at = case when %(ended)s then (select platform_now()) end
     from chosen
     where j.id = chosen.id
       and j.project_id = chosen.project_id
       and j.status = any(%(sources)s::text[])
     returning j.id, j.project_id, j.seq, j.position, j.shelf_id, j.kind, chosen.data
+),
+decided as (
+    update jobs_intervention i
+    set resolved_at = (select platform_now()),
+        resolved_by = coalesce(moved.data ->> 'actor', ''),
+        action = coalesce(moved.data ->> 'action', %(verb)s),
+        decision_reason = coalesce(moved.data ->> 'reason', '')
+    from moved
+    cross join lateral (
+        select o.ctid as tid
+        from jobs_intervention o
+        where o.project_id = moved.project_id
+          and o.subject_type = 'job'
+          and o.subject_id = moved.id::text
+          and o.resolved_at is null
+        offset 0
+    ) open
+    where i.ctid = open.tid
 ),
 event as (
     insert into events_event (position, project_id, type, subject_id, seq, data)

@@ -1,13 +1,14 @@
 -- submit_one: one new job and its job.queued event. The same as submit, without arrays: the way of POST /jobs.
--- $1 id, $2 project, $3 kind, $4 shelf, $5 priority, $6 due, $7 payload, $8 metadata, $9 extra
+-- $1 id, $2 project, $3 kind, $4 shelf, $5 priority, $6 due, $7 payload, $8 metadata, $9 extra, $10 lane, $11 its
+-- number in the lane, $12 gate
 with job as (
     insert into jobs_job (
         id, project_id, created_at, due_at, position, shelf_id, claim_no, seq, attempt, max_attempts, priority, gate,
-        cancel_requested, retry_delay, timeout, kind, stage, status, lane, confirm, payload, metadata
+        cancel_requested, retry_delay, timeout, kind, stage, status, lane, lane_no, confirm, payload, metadata
     )
     select $1::uuid, $2::uuid, clock.now, greatest($6::timestamptz, clock.now), (select event_position()), $4::int, 0, 1,
-           0, ($9::jsonb ->> 'max_attempts')::smallint, $5::smallint, 0, false, ($9::jsonb ->> 'retry_delay')::float8,
-           ($9::jsonb ->> 'timeout')::float8, $3::text, 'process', 'queued', $9::jsonb ->> 'lane',
+           0, ($9::jsonb ->> 'max_attempts')::smallint, $5::smallint, $12::smallint, false,
+           ($9::jsonb ->> 'retry_delay')::float8, ($9::jsonb ->> 'timeout')::float8, $3::text, 'process', 'queued', $10::text, $11::bigint,
            $9::jsonb ->> 'confirm', $7::jsonb, $8::jsonb
     from (select platform_now() as now) clock
     returning id, project_id, kind, position, created_at, due_at

@@ -36,6 +36,7 @@ from jobs.serializers import (
     Envelope,
     ExplainShown,
     JobShown,
+    ResumeJob,
     RetryJob,
     example_of,
     explain,
@@ -443,6 +444,30 @@ class JobCancelView(ApiView):
     def get_example(self, request: ApiRequest) -> dict[str, Any]:
         """A reason."""
         return {"reason": "The order was withdrawn."}
+
+
+class JobResumeView(ApiView):
+    """Let a blocked job go on, with its attempts counted on: the next failure blocks it again.
+
+    POST does it. What was asked about the job is resolved by it.
+    """
+
+    name = "Resume a job"
+    scopes = {"POST": "jobs:write"}
+
+    @extend_schema(operation_id="jobs_resume", request=ResumeJob, responses={200: JobShown, **PROBLEMS})
+    def post(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Queue a blocked job once more."""
+        ask = request.body_as(ResumeJob, optional=True)
+        caller = request.caller
+        retry_transient(
+            lambda: services.resume(project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason)
+        )
+        return Response(show_job(selectors.job(caller.project_id, job_id)))
+
+    def get_example(self, request: ApiRequest) -> dict[str, Any]:
+        """A reason."""
+        return {"reason": "The cause was repaired."}
 
 
 class JobRetryView(ApiView):

@@ -227,6 +227,9 @@ RULES = [
         ("transaction.on_commit(ring)",),
         {
             "jobs/services.py": "rings the bell, which costs time when it is lost: the relay sweeps as well",
+            "jobs/interventions.py": "rings the bell, as the services do",
+            "jobs/lanes.py": "moves a lane on that somebody else had locked, which the relay does as well",
+            "jobs/outbox.py": "rings for those whose turn it is in a lane: the relay sweeps as well",
             "jobs/shelves.py": "remembers the id of a shelf once its row is there for good; publishes nothing",
         },
     ),

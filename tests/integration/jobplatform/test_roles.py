@@ -268,7 +268,7 @@ def test_the_functions_of_the_owner_look_nowhere_else_for_names(platform: Platfo
 def test_the_policy_of_the_app_leaves_no_trace_in_a_plan(
     platform: Platform, connect: Callable[[str], Link], name: str
 ) -> None:
-    statement = re.sub(r"\$(\d)", r"%(p\1)s", statements()[name])  # one of them numbers its parameters itself
+    statement = re.sub(r"\$(\d+)", r"%(p\1)s", statements()[name])  # one of them numbers its parameters itself
     with psycopg.connect(platform.database_url, autocommit=True) as owner:
         before = plan(owner, statement)
     after = plan(connect("app"), statement)

@@ -22,7 +22,7 @@ def send(call: Call, *jobs: Any, **headers: str) -> Any:
 
 
 def test_the_answer_says_in_order_what_became_of_each(call: Call, ours: Tenant) -> None:
-    answer = send(call, SEND, BAD, {"kind": "no.such"}, 7, SEND | {"lane": "a"}, {"kind": "parcel.store"})
+    answer = send(call, SEND, BAD, {"kind": "no.such"}, 7, SEND | {"lane": "a\n"}, {"kind": "parcel.store"})
 
     assert answer.status_code == 202
     UUID(answer.json()["batch_id"])
@@ -32,7 +32,7 @@ def test_the_answer_says_in_order_what_became_of_each(call: Call, ours: Tenant) 
         "invalid_payload",
         "unknown_kind",
         "validation_error",
-        "lane_not_available",
+        "invalid_option",
         None,
     ]
     assert shown[1]["error"]["errors"][0]["field"] == "/payload/parcel_id"

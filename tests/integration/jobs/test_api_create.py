@@ -171,7 +171,7 @@ def test_what_is_odd_and_fine_is_kept(call: Call, post: Post, value: bytes) -> N
         (SEND | {"metadata": {"a": "x" * 17_000}}, 422, "validation_error", "/metadata"),
         (SEND | {"confirm": "maybe"}, 422, "validation_error", "/confirm"),
         (SEND | {"confirm": "single"}, 422, "confirm_not_available", "/confirm"),
-        (SEND | {"lane": "customer-1"}, 422, "lane_not_available", "/lane"),
+        (SEND | {"lane": "customer\n1"}, 422, "invalid_option", "/lane"),
         ({"kind": "no.such"}, 422, "unknown_kind", "/kind"),
         ({"kind": "parcel.burn", "payload": {"parcel_id": "1"}}, 422, "unknown_kind", "/kind"),
         ({"kind": "parcel.send"}, 422, "invalid_payload", "/payload/parcel_id"),

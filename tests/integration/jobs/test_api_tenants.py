@@ -15,6 +15,7 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from jobplatform.api.views import ApiView
+from jobs.models import Intervention
 from tests.integration.jobs.conftest import JOBS, Make
 from tests.integration.projects.conftest import Tenant
 from tests.integration.test_routes import METHODS, Route, of_the_api
@@ -39,8 +40,18 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     }
     message = Client().post("/api/v1/messages", body, content_type="application/json", headers=theirs.headers)
     assert message.status_code == 202, message.content
+    job_id = make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked")
+    asked = Intervention.objects.create(
+        id=uuid7(),
+        project_id=theirs.project.id,
+        subject_type="job",
+        subject_id=job_id,
+        reason="secret",
+        actions=["skip"],
+    )
     return {
-        "job_id": str(make(key=theirs.text, metadata={"secret": "theirs"})),
+        "job_id": str(job_id),
+        "intervention_id": str(asked.id),
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,
         "id_": message.json()["id"],

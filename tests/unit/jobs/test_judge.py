@@ -172,7 +172,7 @@ def test_a_released_job_gets_its_attempt_back() -> None:
 
 
 def owned(attempt: int = 1) -> Owned:
-    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0, 2.5)
+    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0, None, 2.5)
 
 
 def test_a_dead_process_is_a_failed_attempt() -> None:
