@@ -219,6 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
             if sys.stdin.isatty() and sys.stdout.isatty():
                 console.print("\nIt stays up. Ctrl-C stops it.")
                 stack.wait()
+            else:
+                console.print("\nThis is no terminal, so it stops now. `make demo` on one stays up, as `make up` does.")
             return 0 if good else 1
     except KeyboardInterrupt:
         return 0

@@ -61,6 +61,9 @@ JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from ou
 WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself in the admin
 ADMIN_USER = _text("ADMIN_USER")  # the first user of the admin, made by `manage.py provision_demo`
 ADMIN_PASSWORD = _text("ADMIN_PASSWORD")
+DEMO_API_KEY = _text(
+    "DEMO_API_KEY"
+)  # the key of the demo project that it printed last, which it keeps while it is good
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
 FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH")  # user:password that Flower asks for; it does not start without
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console

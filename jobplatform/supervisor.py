@@ -183,12 +183,14 @@ class Stack:
         ports = self._claim_ports()
         kept = _secrets(self.data_dir)
         admin = {name: self.environ.get(name) or kept.pop(name) for name in ("ADMIN_USER", "ADMIN_PASSWORD")}
+        demo = {"DEMO_API_KEY": kept.pop("DEMO_API_KEY", "")}
         env = self._environment(ports, kept)
         owner = env.pop("MIGRATION_DATABASE_URL", "") or env["DATABASE_URL"]  # not for processes that serve
         self._say("up", "bringing the database up to date")
         self._command("setup_database", [], env | {"MIGRATION_DATABASE_URL": owner})
         self._start_children(ports, env, admin)
-        provisioned = json.loads(self._command("provision_demo", [], env | admin))
+        provisioned = json.loads(self._command("provision_demo", [], env | admin | demo))
+        _keep(self.data_dir, {"DEMO_API_KEY": provisioned["api_key"]})
         base_url = f"http://{HOST}:{ports['PORT']}"
         self._wait_until_ready(lambda: _answers(int(ports["PORT"])))
         self._info = RunInfo(
@@ -354,8 +356,15 @@ def _secrets(data_dir: Path) -> dict[str, str]:
         "ADMIN_USER": "admin",
         "ADMIN_PASSWORD": secrets.token_urlsafe(15),
     }
-    if not made.keys() <= kept.keys():
-        kept = {**made, **kept}
+    return kept if made.keys() <= kept.keys() else _keep(data_dir, {**made, **kept})
+
+
+def _keep(data_dir: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Keep secrets with those that there are; returns all."""
+    path = data_dir / SECRETS_FILE
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if not more.items() <= kept.items():
+        kept |= more
         runfile.write_private(path, json.dumps(kept, indent=2) + "\n")
     return kept
 

@@ -117,6 +117,19 @@ class Shelf(models.Model):
         return f"{self.kind} {self.project_id} p{self.priority} c{self.cap}"
 
 
+class Share(models.Model):
+    """How much of the workers a project gets beside others. One without a row weighs 1.
+
+    The project's shelves have it as well, so that a claim reads one table. Who makes a shelf locks this row first.
+    """
+
+    project_id = models.UUIDField(primary_key=True)
+    weight = models.SmallIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return f"{self.project_id}: {self.weight}"
+
+
 class Lane(models.Model):
     """A strict order of jobs: the counter that gives each its number. Who moves the lane on, locks its row."""
 
@@ -225,7 +238,6 @@ class Intervention(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(name="jobs_intervention_open", fields=("opened_at",), condition=Q(resolved_at=None)),
             models.Index(name="jobs_intervention_list", fields=("project_id", "id")),
         ]
         constraints: ClassVar = [

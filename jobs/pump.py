@@ -14,6 +14,7 @@ import structlog
 from events import consumers
 from jobs import doorbells, registry, shelves, slots, store, window, workers
 from jobs.bell import Ear, bell
+from jobs.fairness import Turns
 from jobs.outbox import Outbox
 from jobs.registry import Kind
 from jobs.runner import Shift, run_batch
@@ -56,6 +57,7 @@ class Post:
     watch: Watch
     pen: slots.Pen
     paces: dict[str, Pace] = field(default_factory=dict)
+    turns: dict[str, Turns] = field(default_factory=dict)
     broken_off: set[UUID] = field(default_factory=set)
     planned_at: float = float("-inf")
     unsettled: bool = False  # a pump broke off: jobs, or its doorbell, may be left behind
@@ -189,15 +191,7 @@ def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -
 def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bool, hint: tuple[int, ...]) -> int:
     """Claim one batch and run it."""
     most = min(kind.batch.max, kind.window) if kind.is_async else pace.batch(kind.batch.max)
-    jobs = store.claim_many(
-        kind.name,
-        batch=most,
-        worker=post.worker,
-        announce=kind.announces,
-        capped=capped,
-        hint=hint,
-        lazy=_may_be_lazy(kind),
-    )
+    jobs = _claim(post, kind, most, capped=capped, hint=hint)
     if not jobs:
         return 0
     shift = Shift(kind, jobs, outbox, post.pen)
@@ -220,6 +214,24 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
     return len(jobs)
 
 
+def _claim(
+    post: Post, kind: Kind[Any], batch: int, *, capped: bool = False, hint: tuple[int, ...] = ()
+) -> list[store.Claimed]:
+    turns = post.turns.setdefault(kind.name, Turns())
+    jobs = store.claim_many(
+        kind.name,
+        batch=batch,
+        worker=post.worker,
+        announce=kind.announces,
+        capped=capped,
+        hint=hint,
+        served=turns.served(),
+        lazy=_may_be_lazy(kind),
+    )
+    turns.take([(job.project_id, job.weight) for job in jobs])
+    return jobs
+
+
 def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
     """Claim for a window that is at work. Its jobs run on while the database is away.
 
@@ -235,9 +247,7 @@ def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
             if _crowded(kind, capped=True):
                 post.refilled_in_vain = now
                 return []
-        jobs = store.claim_many(
-            kind.name, batch=room, worker=post.worker, announce=kind.announces, lazy=_may_be_lazy(kind)
-        )
+        jobs = _claim(post, kind, room)
         if len(jobs) == room:
             _raise_marks(jobs)
     except store.DATABASE_ERRORS as error:

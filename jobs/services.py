@@ -394,6 +394,12 @@ def _keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
         UniqueKey.objects.filter(project_id=job.project_id, kind=job.kind, key=old, job_id=job.id).delete()
 
 
+def weigh(project_id: UUID, weight: int) -> None:
+    """Give a project `weight` shares of the workers, where another has one. In the caller's transaction."""
+    with transaction.atomic():
+        shelves.weigh(project_id, weight)
+
+
 def wake_parked(limit: int = 512) -> int:
     """Queue parked jobs whose time has come. Called by the relay; returns how many."""
     with transaction.atomic():

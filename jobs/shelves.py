@@ -42,16 +42,36 @@ def ids(keys: Iterable[Key]) -> dict[Key, int]:
 
 def _find_or_make(key: Key) -> int:
     find = "select id from jobs_shelf where kind = %s and project_id = %s and priority = %s and cap = %s"
+    share = "select weight from jobs_share where project_id = %s for share"
     with psycopg.Cursor(store.connection_of_django()) as cur:
         while True:
             row = cur.execute(find, key, prepare=True).fetchone()
             if row is not None:
                 return int(row[0])
+            weight = cur.execute(share, (key[1],)).fetchone()
+            if weight is None:
+                cur.execute(
+                    "insert into jobs_share (project_id, weight) values (%s, 1) on conflict do nothing", key[1:2]
+                )
+                continue
             cur.execute(
                 "insert into jobs_shelf (kind, project_id, priority, cap, weight, paused, low_due_at)"
-                " values (%s, %s, %s, %s, 1, false, (select platform_now())) on conflict do nothing",
-                key,
+                " values (%s, %s, %s, %s, %s, false, (select platform_now())) on conflict do nothing",
+                (*key, weight[0]),
             )
+
+
+def weigh(project_id: UUID, weight: int) -> None:
+    """Give a project another share of the workers, in the caller's transaction."""
+    with psycopg.Cursor(store.connection_of_django()) as cur:
+        cur.execute(
+            "insert into jobs_share (project_id, weight) values (%s, %s)"
+            " on conflict (project_id) do update set weight = excluded.weight",
+            (project_id, weight),
+        )
+        cur.execute(
+            "update jobs_shelf set weight = %s where project_id = %s and weight <> %s", (weight, project_id, weight)
+        )
 
 
 def forget() -> None:

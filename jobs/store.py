@@ -72,6 +72,7 @@ class Claimed:
     metadata: str | None
     steps: str | None
     cancel_requested: bool
+    weight: int = 1
 
 
 @dataclass(slots=True)
@@ -223,11 +224,13 @@ def claim_many(
     announce: bool = False,
     capped: bool = False,
     hint: Sequence[int] = (),
+    served: Mapping[UUID, float] | None = None,
     lazy: bool = False,
     on: Connection | None = None,
 ) -> list[Claimed]:
     """Take up to `batch` due jobs of a kind for a worker. `hint` names shelves that were just filled.
 
+    `served`: how much projects have had (jobs/fairness.py); whoever has had least goes first.
     `lazy`: do not wait until the claim is on disk. Not for jobs that must never run twice.
     """
     params = {
@@ -237,6 +240,8 @@ def claim_many(
         "announce": int(announce),
         "capped": capped,
         "hint": list(hint),
+        "served": list(served or ()),
+        "served_at": list((served or {}).values()),
         "lazy": lazy,
     }
     with run("claim", params, on) as cur:

@@ -12,6 +12,7 @@ from django.db.models.expressions import RawSQL
 from django.utils.text import slugify
 
 from events import audit
+from jobs import services as jobs
 from projects import keys, scopes, selectors
 from projects.errors import AlreadyExpired, KeyNotFound, ScopeNotHeld, SlugTaken
 from projects.models import ApiKey, Project
@@ -43,6 +44,7 @@ def create_project(*, name: str, actor: str, slug: str = "", weight: int = 1, re
             if Project.objects.filter(slug=project.slug).exists():
                 raise SlugTaken(slug=project.slug) from None
             raise
+        jobs.weigh(project.id, weight)
         audit.record(
             action="project.create",
             actor=actor,
@@ -75,6 +77,7 @@ def change_project(*, project_id: UUID, name: str, weight: int, actor: str, reas
         before = {"name": project.name, "weight": project.weight}
         project.name, project.weight = name, weight
         project.save(update_fields=["name", "weight"])
+        jobs.weigh(project.id, weight)
         audit.record(
             action="project.change",
             actor=actor,

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
             name="lane_no",
             field=models.BigIntegerField(null=True),
         ),
+        migrations.RemoveIndex(model_name="intervention", name="jobs_intervention_open"),
         migrations.AddIndex(
             model_name="intervention",
             index=models.Index(fields=["project_id", "id"], name="jobs_intervention_list"),

@@ -1,25 +1,24 @@
--- claim: take up to %(batch)s due jobs of one kind, fairly from the shelves that may hold some.
+-- claim: take up to %(batch)s due jobs of one kind: of each project that has some, by its weight, the highest priority.
 -- A shelf is read from its low-water mark by one index, so neither finished jobs nor dead rows behind the mark cost.
 -- A shelf named in %(hint)s was just filled: its mark may not know it yet, so it is read from one second back.
 -- %(lazy)s: the handler does not wait until the claim is on disk. A crash of the server may forget such a claim, never
 -- what was committed after it; the job is then due again.
 with clock as materialized (
-    select platform_now() as now,
+    select platform_now() as now, (random() * 1e15)::bigint as seed,
            case when %(lazy)s then set_config('synchronous_commit', 'off', true) end as commits
 ),
 marked as materialized (
-    select s.id, s.project_id, s.priority, s.cap, least(s.low_due_at, clock.now - interval '1 second') as low,
+    select s.id, s.project_id, s.priority, s.cap, s.weight, least(s.low_due_at, clock.now - interval '1 second') as low,
            count(*) over () as number
     from jobs_shelf s, clock
     where s.kind = %(kind)s
       and (s.cap > 0) = %(capped)s
       and not s.paused
       and (s.low_due_at <= clock.now or s.id = any(%(hint)s::int[]))
-    order by s.priority desc, random()
+    order by hashtextextended(s.project_id::text, clock.seed), s.priority desc  -- other projects first each time
     limit 256
 ),
--- A mark may be low on an empty shelf. Where there are several, only those that hold something count: the highest
--- priority among them goes first, and its shelves share the batch.
+-- A mark may be low on an empty shelf. Where there are several, only those that hold something count.
 filled as materialized (
     select m.*
     from marked m
@@ -35,15 +34,24 @@ filled as materialized (
            order by j.shelf_id, j.due_at, j.id
            limit 1) is not null
 ),
-candidate as materialized (
-    select id, project_id, low,
-           case when cap > 0 then least(cap, %(batch)s) else ceil(%(batch)s::float8 / count(*) over ()) end as most
+best as materialized (
+    select distinct on (project_id) *
     from filled
-    where priority = (select max(priority) from filled)
+    order by project_id, priority desc
+),
+-- The projects share the batch by weight. Where it is too small for all, those go first that were served least.
+candidate as materialized (
+    select b.id, b.project_id, b.weight, b.low,
+           case when b.cap > 0 then least(b.cap, %(batch)s)
+                else ceil(%(batch)s * b.weight::float8 / sum(b.weight) over ()) end as most
+    from best b
+    left join unnest(%(served)b::uuid[], %(served_at)b::float8[]) as served (project_id, at)
+      on served.project_id = b.project_id
+    order by coalesce(served.at, 0), random()
     limit case when %(capped)s then 1 else 256 end
 ),
 picked as materialized (
-    select due.tid, c.id as shelf_id
+    select due.tid, c.id as shelf_id, c.weight
     from candidate c
     cross join lateral (
         select j.ctid as tid
@@ -73,7 +81,8 @@ claimed as (
     where j.ctid = picked.tid
       and j.status = 'queued'
     returning j.id, j.project_id, j.claim_no, j.attempt, j.max_attempts, j.retry_delay, j.timeout, j.stage, j.lane,
-              j.shelf_id, j.due_at, j.payload, j.metadata, j.steps, j.seq, j.position, j.kind, j.cancel_requested
+              j.shelf_id, j.due_at, j.payload, j.metadata, j.steps, j.seq, j.position, j.kind, j.cancel_requested,
+              picked.weight
 ),
 announced as (
     insert into events_event (position, project_id, type, subject_id, seq, data)
@@ -82,5 +91,5 @@ announced as (
     where %(announce)s::int = 1
 )
 select id, project_id, kind, claim_no, attempt, max_attempts, retry_delay, timeout, stage, lane, shelf_id, due_at,
-       payload::text, metadata::text, steps::text, cancel_requested
+       payload::text, metadata::text, steps::text, cancel_requested, weight
 from claimed

@@ -40,7 +40,7 @@ decided as (
     cross join lateral (
         select o.ctid as tid
         from jobs_intervention o
-        where o.project_id = moved.project_id
+        where o.project_id is not distinct from moved.project_id  -- looked at last: the subject has the index
           and o.subject_type = 'job'
           and o.subject_id = moved.id::text
           and o.resolved_at is null

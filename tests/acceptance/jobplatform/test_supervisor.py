@@ -266,6 +266,7 @@ def test_a_killed_supervisor_leaves_nothing_and_starts_again_with_the_same_secre
         assert processes.wait_until(lambda: gone(family), seconds=30)
     with up(data_dir, clean_environment) as second:
         assert second.info.admin_password == before.admin_password
+        assert second.info.api_key == before.api_key
         assert second.info.database_url == before.database_url
         assert second.info.base_url != ""
         with up(tmp_path / "other", clean_environment) as neighbour:

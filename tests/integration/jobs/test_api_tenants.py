@@ -40,7 +40,7 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     }
     message = Client().post("/api/v1/messages", body, content_type="application/json", headers=theirs.headers)
     assert message.status_code == 202, message.content
-    job_id = make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked")
+    job_id = str(make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked"))
     asked = Intervention.objects.create(
         id=uuid7(),
         project_id=theirs.project.id,
@@ -50,7 +50,7 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
         actions=["skip"],
     )
     return {
-        "job_id": str(job_id),
+        "job_id": job_id,
         "intervention_id": str(asked.id),
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,

@@ -1,4 +1,4 @@
-"""What a claim takes: the highest priority first, and of that a share for every shelf that holds something."""
+"""What a claim takes: a share for every project that has something due, and of each the highest priority first."""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from jobs import shelves, store
+from jobs import services, shelves, store
 
 pytestmark = pytest.mark.django_db
 
@@ -41,19 +41,51 @@ def forget() -> None:
     shelves.forget()
 
 
-def test_a_batch_holds_nothing_of_a_lower_priority_while_a_higher_one_is_due() -> None:
-    high, other_high, low = fill(OURS, 300, priority=10), fill(THEIRS, 1, priority=10), fill(OURS, 300)
+def test_a_batch_holds_nothing_of_a_lower_priority_while_the_project_has_a_higher_one_due() -> None:
+    high, low = fill(OURS, 150, priority=10), fill(OURS, 300)
 
-    assert claim() == {high: 50, other_high: 1}
     assert claim() == {high: 100}
-    assert claim(200) == {high: 150}
+    assert claim() == {high: 50}
     assert claim() == {low: 100}
 
 
-def test_shelves_of_one_priority_share_a_batch() -> None:
+def test_priorities_are_those_inside_of_a_project() -> None:
+    """Who calls all of its jobs urgent gets no more than its share by that."""
+    urgent, usual = fill(OURS, 300, priority=100), fill(THEIRS, 300)
+
+    assert claim() == {urgent: 50, usual: 50}
+
+
+def test_projects_share_a_batch() -> None:
     ours, theirs = fill(OURS, 300), fill(THEIRS, 300)
 
     assert claim() == {ours: 50, theirs: 50}
+
+
+def test_projects_share_a_batch_by_weight() -> None:
+    services.weigh(OURS, 3)
+    ours, theirs = fill(OURS, 300), fill(THEIRS, 300)
+    assert claim() == {ours: 75, theirs: 25}
+
+    services.weigh(THEIRS, 3)
+    services.weigh(OURS, 1)
+    assert claim() == {ours: 25, theirs: 75}
+
+
+def test_a_batch_that_is_too_small_for_all_goes_to_who_was_served_least() -> None:
+    ours, theirs = fill(OURS, 300), fill(THEIRS, 300)
+
+    assert claim(1, served={OURS: 1.0}) == {theirs: 1}
+    assert claim(1, served={OURS: 1.0, THEIRS: 2.0}) == {ours: 1}
+
+
+def test_of_more_projects_than_a_claim_looks_at_each_has_its_turn() -> None:
+    many = [fill(uuid4(), 2) for _ in range(300)]
+    taken: Counter[int] = Counter()
+    for _ in range(12):
+        taken += claim(256)
+
+    assert taken == dict.fromkeys(many, 2)
 
 
 def test_a_shelf_that_was_emptied_takes_no_share() -> None:

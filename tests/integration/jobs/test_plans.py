@@ -50,7 +50,7 @@ select id, project_id, now(), now(), 1, 1, 'process', 'done' from jobs_job
 """
 
 # As if nobody had analysed them yet, whatever earlier tests and the autovacuum did to this database.
-NEVER_ANALYSED = "truncate jobs_job, jobs_attempt, jobs_uniquekey"
+NEVER_ANALYSED = "truncate jobs_job, jobs_attempt, jobs_uniquekey, jobs_intervention, jobs_lane, events_event"
 
 
 # What the planner takes for the size of the table; the rows that are there tell how their values are spread.

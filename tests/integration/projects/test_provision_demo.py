@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from projects import authentication, scopes
-from projects.models import Project
+from projects import authentication, scopes, services
+from projects.models import ApiKey, Project
 
 pytestmark = pytest.mark.django_db
 
@@ -56,3 +56,17 @@ def test_without_a_name_there_is_no_superuser(settings: Any) -> None:
     provision()
 
     assert get_user_model().objects.count() == 0
+
+
+def test_a_good_key_is_kept_and_any_other_is_replaced(settings: Any) -> None:
+    first = provision()["api_key"]
+    settings.DEMO_API_KEY = first
+    assert provision()["api_key"] == first
+    assert ApiKey.objects.count() == 1
+
+    key = ApiKey.objects.get()
+    services.revoke_key(project_id=key.project_id, key_id=key.key_id, actor="tests")
+    assert provision()["api_key"] != first
+    settings.DEMO_API_KEY = "jp_live_nonsense"
+    assert provision()["api_key"].startswith("jp_live_")
+    assert ApiKey.objects.count() == 3
