@@ -231,6 +231,7 @@ ADMIN_SUBJECTS = {
     "job": "jobs.Job",
     "worker": "jobs.Worker",
     "shelf": "jobs.Shelf",
+    "pause": "jobs.Pause",
     "intervention": "jobs.Intervention",
     "schedule": "django_celery_beat.PeriodicTask",
     "message": "ingestion.Message",

@@ -81,6 +81,12 @@ class AlreadyResolved(JobsError):
     code = "already_resolved"
 
 
+class PauseNotFound(JobsError):
+    """There is no such pause."""
+
+    code = "pause_not_found"
+
+
 class TransactionBroken(JobsError):
     """A statement failed inside `Done(within=)`, and the function that ran it went on as if it had not."""
 

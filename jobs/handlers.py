@@ -43,6 +43,10 @@ class Tidy(BaseModel):
 SLICE = 5000
 _TIDY = {
     "stored_responses": idempotency.PURGE,
+    "pauses": (
+        "delete from jobs_pause where id = any (array(select id from jobs_pause"
+        " where until < (select platform_now()) - interval '7 days' limit %(slice)s))"
+    ),
     "workers": (
         "delete from jobs_worker where id = any (array(select id from jobs_worker"
         " where stopped_at < clock_timestamp() - interval '7 days' limit %(slice)s))"

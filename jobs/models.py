@@ -106,6 +106,7 @@ class Shelf(models.Model):
     weight = models.SmallIntegerField(default=1)
     paused = models.BooleanField(default=False)
     low_due_at = models.DateTimeField(db_default=Now())
+    pause_id = models.UUIDField(null=True)  # the pause that holds it; paused without one: by hand
 
     class Meta:
         verbose_name_plural = "shelves"
@@ -115,6 +116,30 @@ class Shelf(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.project_id} p{self.priority} c{self.cap}"
+
+
+class Pause(models.Model):
+    """Nothing starts that it names: jobs of a project, a kind, a queue, or of all that it names together."""
+
+    id = models.UUIDField(primary_key=True)
+    project_id = models.UUIDField(null=True)
+    kind = models.TextField(null=True)  # noqa: DJ001 - null is "any"
+    queue = models.TextField(null=True)  # noqa: DJ001 - null is "any"
+    until = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField()
+    actor = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="jobs_pause_names",
+                condition=Q(project_id__isnull=False) | Q(kind__isnull=False) | Q(queue__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.kind, self.queue, self.project_id) if part)
 
 
 class Share(models.Model):

@@ -14,7 +14,7 @@ from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
 
 from events import consumers, log
-from jobs import doorbells, lanes, registry, schedule, services, shelves, store, workers
+from jobs import doorbells, lanes, pauses, registry, schedule, services, shelves, store, workers
 from jobs.bell import CHANNEL, decode
 from jobs.doorbells import InFlight, Queue
 from jobs.shelves import DueKind
@@ -85,6 +85,7 @@ class Relay:
         while services.wake_parked():
             pass
         self._sweep_lanes()
+        pauses.apply()
         for worker in workers.stale(on=store.connection_of_django()):
             workers.rescue(worker, started=None, seen=False)
         self._make_partitions()

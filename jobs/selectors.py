@@ -13,11 +13,12 @@ from uuid import UUID
 
 import psycopg
 from django.conf import settings
+from django.db.models import QuerySet
 
 from events import log
 from jobplatform.api.walks import walk
-from jobs.errors import JobNotFound
-from jobs.models import RARE
+from jobs.errors import JobNotFound, PauseNotFound
+from jobs.models import RARE, Pause
 from jobs.states import ENDED, LIVE_SECONDS, Gate, Status
 
 SCAN_ROWS = 10_000
@@ -383,6 +384,22 @@ def lanes(
     return Lanes(rows, last if scanned == SCAN_LANES and len(rows) < limit else None)
 
 
+# ---------------------------------------------------------------------------------------------- pauses
+
+
+def pauses(project_id: UUID) -> QuerySet[Pause]:
+    """The pauses of a project whose time is not over."""
+    return Pause.objects.filter(project_id=project_id).extra(where=["until is null or until > (select platform_now())"])
+
+
+def pause(project_id: UUID, pause_id: UUID) -> Pause:
+    """One pause of a project. Raises `PauseNotFound`."""
+    found = Pause.objects.filter(project_id=project_id, id=pause_id).first()
+    if found is None:
+        raise PauseNotFound(pause_id=pause_id)
+    return found
+
+
 # ---------------------------------------------------------------------------------------------- why it stands there
 
 
@@ -402,6 +419,8 @@ class Standing:
     ahead: int
     worker: str | None
     error: str | None
+    pause_reason: str | None
+    paused_until: dt.datetime | None
     lane: str | None
     lane_ahead: int
     lane_head: UUID | None
@@ -419,7 +438,7 @@ select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platfo
         where o.shelf_id = j.shelf_id and o.project_id = j.project_id and o.status = 'queued' and o.gate = 0
           and (o.due_at, o.id) < (j.due_at, j.id)
         limit {LONGEST_QUEUE}) o) else 0 end,
-    w.name, j.error::text, j.lane,
+    w.name, j.error::text, p.reason, p.until, j.lane,
     case when j.gate & {int(Gate.LANE)} > 0 then (select count(*) from (
         select from jobs_job o
         where o.project_id = j.project_id and o.lane = j.lane and o.lane_no < j.lane_no and o.status in {_LIVE}
@@ -428,6 +447,7 @@ select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platfo
 from jobs_job j
 left join jobs_shelf s on s.id = j.shelf_id
 left join jobs_worker w on w.id = j.claimed_by
+left join jobs_pause p on p.id = s.pause_id
 left join lateral (
     select o.id, o.status
     from jobs_job o

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 from django.db import transaction
 
-from jobs import store
+from jobs import registry, store
 from jobs.store import Connection
 
 Key = tuple[str, UUID, int, int]
@@ -59,6 +59,15 @@ def _find_or_make(key: Key) -> int:
                 " values (%s, %s, %s, %s, %s, false, (select platform_now())) on conflict do nothing",
                 (*key, weight[0]),
             )
+            if cur.rowcount and cur.execute("select 1 from jobs_pause limit 1").fetchone():
+                hold()  # it is held from the start, if it is meant
+
+
+def hold() -> list[tuple[int, bool]]:
+    """Hold and open shelves as the pauses say. Returns those that changed: id, and whether it is held now."""
+    kinds = registry.kinds()
+    with store.run("repause", {"kind": [kind.name for kind in kinds], "queue": [kind.queue for kind in kinds]}) as cur:
+        return cur.fetchall()
 
 
 def weigh(project_id: UUID, weight: int) -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import interventions, jobs, kinds, lanes
+from jobs.views import interventions, jobs, kinds, lanes, pauses
 
 app_name = "jobs"
 urlpatterns = [
@@ -28,6 +28,8 @@ urlpatterns = [
         interventions.InterventionResolveView.as_view(),
         name="intervention-resolve",
     ),
+    path("pauses", pauses.PausesView.as_view(), name="pauses"),
+    path("pauses/<uuid:pause_id>/end", pauses.PauseEndView.as_view(), name="pause-end"),
     path("kinds", kinds.KindsView.as_view(), name="kinds"),
     path("kinds/<str:kind>", kinds.KindView.as_view(), name="kind"),
 ]

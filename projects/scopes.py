@@ -6,7 +6,7 @@ from projects.errors import UnknownScope
 
 SCOPES = {
     "jobs:read": "See jobs, their events and attempts, and the kinds.",
-    "jobs:write": "Create, cancel and retry jobs.",
+    "jobs:write": "Create, cancel, retry and pause jobs.",
     "interventions:read": "See what waits for a person's decision, and what was decided.",
     "interventions:write": "Decide what waits for a person: retry, skip, supply a result.",
     "messages:read": "See messages and download their originals.",

@@ -19,6 +19,7 @@ _OPERATED = (
     "retry_job",
     "edit_payload",
     "change_shelf",
+    "add_pause",
     "change_intervention",
     "operate_project",
     "add_periodictask",

@@ -40,6 +40,7 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Workers", "memory", "jobs.Worker"),
             Entry("Shelves", "inventory_2", "jobs.Shelf"),
+            Entry("Pauses", "pause_circle", "jobs.Pause"),
             Entry("Schedules", "event_repeat", "django_celery_beat.PeriodicTask"),
         ),
     ),

@@ -29,6 +29,7 @@ def explain(standing: Standing) -> dict[str, Any]:
         "ahead": standing.ahead,
         "worker": standing.worker,
         "cancel_requested": standing.cancel_requested,
+        "paused_until": standing.paused_until,
         "lane": standing.lane,
         "lane_ahead": standing.lane_ahead,
         "lane_head": standing.lane_head,
@@ -60,6 +61,14 @@ def _why(standing: Standing) -> tuple[str, str]:
     return _WHY[Status(standing.status)]
 
 
+def _paused(standing: Standing) -> str:
+    text = f"Jobs of the kind {standing.kind} are paused for this project"
+    if standing.pause_reason is None:
+        return f"{text}."
+    until = f" until {standing.paused_until.isoformat()}" if standing.paused_until else ""
+    return f"{text}{until}: {standing.pause_reason}"
+
+
 def _why_queued(standing: Standing) -> tuple[str, str]:
     known = registry.find(standing.kind) is not None
     reasons = (
@@ -75,7 +84,7 @@ def _why_queued(standing: Standing) -> tuple[str, str]:
             f"{standing.lane_ahead} of its lane go before it; the first of them is {standing.lane_head_status}.",
         ),
         (standing.gate != 0, "gate_closed", "Something that goes before it is not done yet."),
-        (standing.paused, "paused", f"Jobs of the kind {standing.kind} are paused for this project."),
+        (standing.paused, "paused", _paused(standing)),
         (
             not standing.live_workers,
             "no_worker",

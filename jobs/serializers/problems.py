@@ -9,6 +9,7 @@ from jobs.errors import (
     InvalidPayload,
     JobNotFound,
     JobsError,
+    PauseNotFound,
     SubmitRefused,
     UnknownKind,
     WrongStatus,
@@ -52,6 +53,7 @@ answer_with(
         JobNotFound: 404,
         WrongStatus: _wrong_status,
         InterventionNotFound: 404,
+        PauseNotFound: 404,
         AlreadyResolved: 409,
     }
 )

@@ -230,6 +230,7 @@ RULES = [
             "jobs/interventions.py": "rings the bell, as the services do",
             "jobs/lanes.py": "moves a lane on that somebody else had locked, which the relay does as well",
             "jobs/outbox.py": "rings for those whose turn it is in a lane: the relay sweeps as well",
+            "jobs/pauses.py": "rings the bell for what runs again, as the services do",
             "jobs/shelves.py": "remembers the id of a shelf once its row is there for good; publishes nothing",
         },
     ),

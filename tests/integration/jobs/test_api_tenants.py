@@ -15,6 +15,7 @@ from django.test import Client
 from uuid_utils.compat import uuid7
 
 from jobplatform.api.views import ApiView
+from jobs import pauses
 from jobs.models import Intervention
 from tests.integration.jobs.conftest import JOBS, Make
 from tests.integration.projects.conftest import Tenant
@@ -52,6 +53,7 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     return {
         "job_id": job_id,
         "intervention_id": str(asked.id),
+        "pause_id": str(pauses.pause(actor="theirs", reason="theirs", project_id=theirs.project.id).id),
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,
         "id_": message.json()["id"],
