@@ -3,10 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from events.models import AuditRecord, Event
 from jobplatform.backoffice import markup, subjects
@@ -17,7 +21,7 @@ from jobs.admin.listing import find
 from jobs.admin.measures import is_late, most_attempts, seconds_of
 from jobs.errors import JobNotFound
 from jobs.models import Attempt, Intervention, Job, Worker
-from jobs.states import ENDED, Status
+from jobs.states import ENDED, Gate, Status
 
 WAITING = {Status.QUEUED, Status.PARKED}
 MOST_EVENTS = 200
@@ -78,13 +82,33 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         ("Attempt", f"{job.attempt} of {most}" if most else str(job.attempt)),
         ("Stage", job.stage),
         ("Priority", str(job.priority) if job.priority else None),
-        ("Lane", job.lane),
+        ("Lane", _lane(job)),
         ("Worker", subjects.link("worker", worker.pk, str(worker)) if worker else None),
         ("Quality", f"{job.quality:g}" if job.quality is not None else None),
         ("Timeout", markup.duration(job.timeout) if job.timeout else None),
         ("Retry delay", markup.duration(job.retry_delay) if job.retry_delay is not None else None),
     ]
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _lane(job: Job) -> SafeString | None:
+    """Its lane, which leads to all jobs of it; for the first one, how many wait behind it and since when."""
+    if job.lane is None:
+        return None
+    link = format_html(
+        '<a class="jp-link" href="{}?{}">{}</a>',
+        reverse("admin:jobs_job_changelist"),
+        urlencode({"q": job.lane}),
+        markup.visible(job.lane),
+    )
+    if job.status in ENDED or job.gate & Gate.LANE:
+        return link
+    rows = selectors.lanes(job.project_id, lane=job.lane, status=None, after=None, forward=True, limit=1).rows
+    if not rows or not rows[0].waiting:
+        return link
+    since = markup.moment(rows[0].waiting_since)
+    waiting = format_html("{} behind it, the first since {}", rows[0].waiting, since)
+    return format_html('<span class="jp-two"><span>{}</span><small class="jp-soft">{}</small></span>', link, waiting)
 
 
 def _explanation(job: Job) -> str:

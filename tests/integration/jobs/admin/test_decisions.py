@@ -117,3 +117,15 @@ def test_a_viewer_decides_nothing(viewer: Client, blocked: Job) -> None:
         answer = viewer.post(address(blocked, act), {"reason": "by hand", "output": "{}"})
         assert answer.status_code == 403
     assert fresh(blocked).status == Status.BLOCKED
+
+
+def test_the_page_of_the_first_job_of_a_lane_says_how_many_wait_behind_it(operator: Client, blocked: Job) -> None:
+    behind = Job.objects.get(lane_no=2)
+    first, second = (
+        operator.get(reverse("admin:jobs_job_change", args=(job.id,))).content.decode() for job in (blocked, behind)
+    )
+
+    assert "1 behind it, the first since <time" in first
+    assert f"{reverse('admin:jobs_job_changelist')}?q=a" in first
+    assert "behind it" not in second
+    assert "1 of its lane go before it; the first of them is blocked." in second
