@@ -77,11 +77,37 @@ order by project_id desc, kind desc, key desc
 limit 1
 """
 
+# A lane in which nothing waits is as good as none: who comes next counts from one. One that somebody enters meanwhile
+# has another last number by then, and stays.
+_LANES = """
+with slice as materialized (
+    select project_id, lane, last_no
+    from jobs_lane
+    where (project_id, lane) > (%(project_id)s, %(lane)s)
+    order by project_id, lane
+    limit %(slice)s
+),
+free as (
+    delete from jobs_lane l
+    using slice s
+    where (l.project_id, l.lane, l.last_no) = (s.project_id, s.lane, s.last_no)
+      and not exists (
+          select 1 from jobs_job j
+          where j.project_id = l.project_id and j.lane = l.lane
+            and j.status in ('queued', 'processing', 'parked', 'pending_approval', 'confirming', 'blocked'))
+    returning 1
+)
+select project_id, lane, (select count(*) from free)
+from slice
+order by project_id desc, lane desc
+limit 1
+"""
+
 
 @handler("engine.tidy", payload=Tidy, batch=Batch(1), public=False, confirm="never", example={})
 def tidy(_job: Run[Tidy]) -> Done:
-    """Remove what has expired: stored responses, unique keys, workers that are long gone."""
-    removed = dict.fromkeys([*_TIDY, "unique_keys"], 0)
+    """Remove what has expired: stored responses, unique keys, lanes without jobs, workers that are long gone."""
+    removed = dict.fromkeys(_TIDY, 0)
     with connection.cursor() as cur:
         for name, statement in _TIDY.items():
             while True:
@@ -89,12 +115,19 @@ def tidy(_job: Run[Tidy]) -> Done:
                 removed[name] += cur.rowcount
                 if cur.rowcount < SLICE:
                     break
-        last: tuple[UUID, str, str] | None = (UUID(int=0), "", "")
-        while last is not None:
-            project_id, kind, key = last
-            place: dict[str, Any] = {"project_id": project_id, "kind": kind, "key": key}
-            cur.execute(_KEYS, place | {"slice": SLICE, "ended": sorted(ENDED)})
-            row = cur.fetchone()
-            last = row and row[:3]
-            removed["unique_keys"] += row[3] if row else 0
+        nobody = UUID(int=0)
+        removed["unique_keys"] = _walk(cur, _KEYS, {"project_id": nobody, "kind": "", "key": ""})
+        removed["lanes"] = _walk(cur, _LANES, {"project_id": nobody, "lane": ""})
     return Done(removed)
+
+
+def _walk(cur: Any, statement: str, place: dict[str, Any]) -> int:
+    """Run a statement slice by slice. It returns the place where its slice ended, and how many rows it removed."""
+    removed = 0
+    while True:
+        cur.execute(statement, place | {"slice": SLICE, "ended": sorted(ENDED)})
+        row = cur.fetchone()
+        if row is None:
+            return removed
+        place = dict(zip(place, row, strict=False))
+        removed += row[-1]

@@ -8,9 +8,10 @@ import pytest
 from django.db import connections, transaction
 
 from jobplatform.processes import wait_until
-from jobs import lanes, registry, services
+from jobs import handlers, lanes, registry, services
 from jobs.bell import connect
-from jobs.models import Job
+from jobs.models import Job, Lane
+from jobs.testing import run_once
 from tests.contracts.deliveries import PROJECT, Worker
 from tests.integration.jobs.booking import booking, open_ones, run, statuses, submit
 from tests.integration.jobs.test_services import waiting
@@ -99,3 +100,29 @@ def test_two_who_submit_to_one_lane_at_once_come_one_after_the_other(
     ids = mine + theirs()
 
     assert [run() for _ in ids] == [[job_id] for job_id in ids]
+
+
+def test_a_lane_that_is_entered_while_it_is_tidied_away_stays(waiting: Callable[[], int]) -> None:
+    submit("")
+    run()
+    with transaction.atomic():
+        first = submit("")
+        tidied = elsewhere(lambda: run_once(handlers.tidy, {}, project_id=PROJECT))
+        assert wait_until(lambda: waiting() == 1, seconds=20)
+    assert tidied().output["lanes"] == 0
+
+    second = submit("")
+    assert [run(), run()] == [first, second]
+
+
+def test_a_lane_without_jobs_is_tidied_away_and_begins_anew() -> None:
+    kept = submit("", lane="b")
+    ids = submit("")
+    services.cancel(project_id=PROJECT, job_id=ids[0], actor="tests")
+
+    assert run_once(handlers.tidy, {}, project_id=PROJECT).output["lanes"] == 1
+
+    assert list(Lane.objects.values_list("lane", flat=True)) == ["b"]
+    more = submit("", "")
+    services.retry(project_id=PROJECT, job_id=ids[0], actor="tests")
+    assert [run() for _ in range(4)] == [kept, more[:1], more[1:], ids]
