@@ -53,6 +53,12 @@ def silent(job: Run[Number]) -> Done:
     return Done()
 
 
+@handler("test.single", payload=Number, public=False, batch=Batch(1))
+def single(job: Run[Number]) -> Done:
+    """Says nothing, and is claimed alone."""
+    return Done()
+
+
 @handler("test.within", payload=Timed, public=False, retry=Retry(max_attempts=20, backoff=SOON))
 def within(job: Run[Timed]) -> Done:
     """Has an effect outside, and one inside the commit."""

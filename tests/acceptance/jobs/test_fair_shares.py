@@ -12,16 +12,25 @@ from tests.processes import Platform
 pytestmark = [pytest.mark.timeout(180)]
 
 OTHER = UUID(int=77)
-QUEUED = 20_000
 BATCHES = 2 * 2  # in each of the two processes of the worker
 
 
-@pytest.mark.parametrize("kind", ["test.silent", "test.done"], ids=["of the same kind", "of another kind"])
-def test_a_job_of_another_project_starts_within_two_batches(platform: Platform, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("flooded", "kind", "batch", "queued"),
+    [
+        ("test.silent", "test.silent", Batch().max, 20_000),
+        ("test.silent", "test.done", Batch().max, 20_000),
+        ("test.single", "test.single", 1, 200),
+    ],
+    ids=["of the same kind", "of another kind", "one at a time"],
+)
+def test_a_job_of_another_project_starts_within_two_batches(
+    platform: Platform, flooded: str, kind: str, batch: int, queued: int
+) -> None:
     platform.some_relay()
     platform.some_worker()
     pause = pauses.pause(queue="default", actor="tests", reason="until all is there")
-    flood = platform.submit("test.silent", QUEUED, {})
+    flood = platform.submit(flooded, queued, {})
     (one,) = [job.id for job in services.submit_many(project_id=OTHER, requests=[JobRequest(kind, {})])]
     pauses.resume(pause_id=pause.id, project_id=None, actor="tests")
     platform.wait_ended([one])
@@ -36,5 +45,5 @@ def test_a_job_of_another_project_starts_within_two_batches(platform: Platform, 
         """,
         one, OTHER, flood,
     )  # fmt: skip
-    assert found["before"] <= BATCHES * Batch().max, found
-    assert found["behind"] > BATCHES * Batch().max, "the flood was too small to show anything"
+    assert found["before"] <= BATCHES * batch, found
+    assert found["behind"] > BATCHES * batch, "the flood was too small to show anything"
