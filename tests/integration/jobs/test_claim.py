@@ -1,13 +1,15 @@
 """What a claim takes: a share for every project that has something due, and of each the highest priority first."""
 
 from collections import Counter
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 
-from jobs import services, shelves, store
+from jobs import pump, registry, services, shelves, store
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +79,17 @@ def test_a_batch_that_is_too_small_for_all_goes_to_who_was_served_least() -> Non
 
     assert claim(1, served={OURS: 1.0}) == {theirs: 1}
     assert claim(1, served={OURS: 1.0, THEIRS: 2.0}) == {ours: 1}
+
+
+def test_a_pump_that_claims_one_at_a_time_gives_each_project_its_turn() -> None:
+    ours, theirs = fill(OURS, 50), fill(THEIRS, 50)
+    kind = replace(registry.get("engine.tidy"), name=KIND)
+    post = cast("pump.Post", SimpleNamespace(turns={}, worker=1))
+
+    taken = [job.shelf_id for _ in range(40) for job in pump._claim(post, kind, 1)]
+
+    assert sorted(taken[:2]) == sorted([ours, theirs])
+    assert taken == taken[:2] * 20
 
 
 def test_of_more_projects_than_a_claim_looks_at_each_has_its_turn() -> None:
