@@ -188,10 +188,11 @@ class Platform:
         env: Mapping[str, str] | None = None,
         handlers: Sequence[str] | None = None,
         beside: bool = False,
+        doomed: bool = False,
     ) -> Program:
         """Start a worker and return when its children have announced themselves.
 
-        Others are ended first, by kill -9, unless it is to run `beside` them.
+        Others are ended first, by kill -9, unless it is to run `beside` them. One that is `doomed` may have died.
         """
         if not beside:
             for other in self._alive("w"):
@@ -202,7 +203,7 @@ class Platform:
         worker = self._start(name, [*command, "-n", f"{name}@%h"], env, handlers)
         worker.usual = (queues, concurrency, env, handlers) == ("default,events", 2, None, None)
         self.wait_until(lambda: len(self.live_children(worker)) == concurrency or not worker.alive, "a worker")
-        assert worker.alive, self.story()
+        assert worker.alive or doomed, self.story()
         return worker
 
     def some_worker(self) -> Program:

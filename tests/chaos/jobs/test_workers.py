@@ -246,7 +246,11 @@ def test_a_worker_that_dies_with_a_message_in_its_hand_costs_nothing(platform: P
     """T02: the broker has handed the message out, and it is not noted anywhere that it did."""
     mark = platform.directory / "died"
     env = {"FAILPOINT": "kombu.transport.redis:QoS.append:before:1", "FAILPOINT_ONCE": str(mark)}
-    doomed = platform.worker(env=env, handlers=("tests.handlers.good", "tests.handlers.failpoints"))
+    handlers = ("tests.handlers.good", "tests.handlers.failpoints")
+    doomed = platform.worker(env=env, handlers=handlers, doomed=True)
+    while not doomed.alive:  # at a message that was left from before
+        mark.unlink()
+        doomed = platform.worker(env=env, handlers=handlers, doomed=True)
     ids = platform.submit("test.within", 10)
     platform.wait_until(lambda: mark.exists() and not doomed.alive, "the worker to die at its first message")
     platform.worker()
