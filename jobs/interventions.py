@@ -132,6 +132,8 @@ def decide(job: Job, decision: Decision) -> None:
         InvalidOption, InvalidPayload: what the act wants is missing, or does not fit.
     """
     act, payload, output = _checked(job, decision)
+    if _target(act) is Status.QUEUED:
+        services.keep_unique(job, decision.payload)
     data = services.as_json(
         {"reason": decision.reason, "actor": decision.actor, "action": decision.action}
         | ({"attempt": job.attempt, "output": decision.output} if act.wants == "output" else {})

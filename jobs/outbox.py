@@ -134,11 +134,13 @@ class Outbox:
         if not kept:
             raise LostClaim
 
-    def _commit(self, verdicts: Sequence[Verdict], on: Connection | None) -> None:
-        """Commit a batch, and count what became of it."""
+    def _commit(self, verdicts: Sequence[Verdict], on: Connection | None, *, last: bool = False) -> None:
+        """Commit a batch, and count what became of it. `last`: what cannot be stored now, cannot be helped."""
         try:
             done = self._persist(lambda: self._write(verdicts, on), on, _passing)
         except _REFUSED as error:
+            if last:
+                raise
             self._isolate(verdicts, error, on)
             return
         for verdict in verdicts:
@@ -190,10 +192,8 @@ class Outbox:
             self._commit(verdicts[middle:], on)
             return
         (verdict,) = verdicts
-        if verdict.outcome in {"failed", "blocked"}:
-            raise error
         logger.warning("outcome not storable", handler="outbox", action="isolate", details=str(error)[:300])
-        self._commit([broken(verdict, f"The database refused the outcome: {error}")], on)
+        self._commit([broken(verdict, f"The database refused the outcome: {error}")], on, last=True)
 
     def _count(self, name: str, number: int) -> None:
         self.counts[name] = self.counts.get(name, 0) + number

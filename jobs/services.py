@@ -339,7 +339,7 @@ def retry(
         if verb == "redrive" and job.status not in REDRIVABLE:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)
-        _keep_unique(job, payload)
+        keep_unique(job, payload)
         data = as_json({"reason": reason or "requested", "actor": actor})
         move = lanes.enter_again(job) if verb == "redrive" else Move(job.id, job.project_id)
         moved = store.move_many(verb, [move], data=data, payload=text, fresh=True)
@@ -370,7 +370,7 @@ def resume(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
     return _fresh(job)
 
 
-def _keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
+def keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
     """Take the unique key of a job that is about to run once more; a new payload has another one.
 
     Raises:

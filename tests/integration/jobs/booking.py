@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from jobs import Done, Lane, Reject, Retry, RetryIn, Run, handler, registry, services, shelves
+from jobs import Done, Lane, Reject, Retry, RetryIn, Run, Unique, handler, registry, services, shelves
 from jobs.bell import bell
 from jobs.models import Job
 from jobs.services import JobRequest
@@ -47,6 +47,10 @@ def booking() -> Iterator[None]:
 
     @handler("account.move", payload=Step, lane="account")
     def move(job: Run[Step]) -> Any:
+        return perform(job)
+
+    @handler("account.open", payload=Step, retry=Retry(max_attempts=1), lane="account", unique=Unique(by=("account",)))
+    def opens(job: Run[Step]) -> Any:
         return perform(job)
 
     shelves.forget()

@@ -312,3 +312,19 @@ def test_a_gate_is_what_the_claim_reads() -> None:
     ids = submit("", "")
 
     assert [job.gate for job in Job.objects.filter(id__in=ids).order_by("lane_no")] == [0, Gate.LANE]
+
+
+def test_an_edited_payload_takes_its_unique_key_and_gives_the_old_one_back() -> None:
+    def opens(account: str, deed: str = "") -> UUID:
+        return services.submit(project_id=PROJECT, kind="account.open", payload={"account": account, "deed": deed})
+
+    blocked = opens("x", "fail")
+    run("account.open")
+    taken = opens("y")
+
+    with pytest.raises(WrongStatus, match=str(taken)):
+        decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "y"})
+    decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "z"})
+
+    assert opens("z") == blocked
+    assert opens("x") != blocked
