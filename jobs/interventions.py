@@ -148,6 +148,17 @@ def decide(job: Job, decision: Decision) -> None:
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
 
 
+def resume(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> None:
+    """Let a blocked job go on, by its own id.
+
+    Raises:
+        JobNotFound: the project has no such job.
+        WrongStatus: it is not blocked.
+    """
+    with transaction.atomic():
+        decide(services.locked(project_id, job_id), Decision("resume", actor, reason or "requested"))
+
+
 def foresee(job: Job, decision: Decision) -> dict[str, Any]:
     """What `decide` would make of a job and of its lane."""
     act, _, _ = _checked(job, decision)

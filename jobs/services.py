@@ -351,25 +351,6 @@ def retry(
     return _fresh(job)
 
 
-def resume(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> Job:
-    """Queue a blocked job once more, with its attempts counted on.
-
-    Raises:
-        JobNotFound: the project has no such job.
-        WrongStatus: it is not blocked.
-    """
-    with transaction.atomic():
-        job = locked(project_id, job_id)
-        if job.status != Status.BLOCKED:
-            message = f"A job that is {job.status} cannot be resumed."
-            raise WrongStatus(message, status=job.status)
-        data = as_json({"reason": reason or "requested", "actor": actor})
-        moved = store.move_many("resume", [Move(job.id, job.project_id)], data=data)
-        audit_job("job.resume", job, actor, reason)
-        transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
-    return _fresh(job)
-
-
 def keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
     """Take the unique key of a job that is about to run once more; a new payload has another one.
 

@@ -22,7 +22,7 @@ from jobplatform.api.query import query_text, query_time
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
 from jobplatform.api.validation import validated
 from jobplatform.api.views import ApiRequest, ApiView, Example
-from jobs import extensions, refusals, registry, selectors, services
+from jobs import extensions, interventions, refusals, registry, selectors, services
 from jobs.errors import JobsError, SubmitRefused, UnknownKind
 from jobs.refusals import Refused
 from jobs.selectors import SCAN_ROWS, JobFilter
@@ -461,7 +461,9 @@ class JobResumeView(ApiView):
         ask = request.body_as(ResumeJob, optional=True)
         caller = request.caller
         retry_transient(
-            lambda: services.resume(project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason)
+            lambda: interventions.resume(
+                project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason
+            )
         )
         return Response(show_job(selectors.job(caller.project_id, job_id)))
 
