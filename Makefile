@@ -3,6 +3,7 @@
 #   make demo                     real messages through the whole platform, with a table of what happened
 #   make up [PORT=n] [DATA=dir]   the platform until Ctrl-C; PORT=0 takes a free port
 #   make test [ONLY=path]         the tests; make test-long: those with their full counts
+#   make chaos SEED=n [MINUTES=10]   all of it under fire, then the checker; also soak and upgrade (docs/reliability.md)
 #   make handler NAME=noun.verb [INTO=dir]   a handler and its test, to start from
 #   make bench [ONLY=part]        the measured claims of the README
 #   make lint                     the checkers
@@ -17,6 +18,9 @@ DATA ?= .data
 PORT ?=
 ONLY ?=
 NAME ?=
+SEED ?= 1
+MINUTES ?= 10
+REPORT ?=
 INTO ?= .
 # The first interpreter that is new enough and can make a virtual environment.
 ifndef PYTHON
@@ -30,7 +34,7 @@ STAY := exec $(RUN) -I -S jobplatform/launch.py $$PPID SIGTERM - $(RUN)
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up handler test test-long bench lint audit sbom lock clean clean-data base dev
+.PHONY: help demo up handler test test-long chaos soak upgrade bench lint audit sbom lock clean clean-data base dev
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +55,9 @@ test: dev
 
 test-long: dev
 	@exec $(RUN) -m pytest -m long $(ONLY)
+
+chaos soak upgrade: base
+	@$(STAY) -m tests.chaos $@ --seed "$(SEED)" --minutes "$(MINUTES)" $(if $(REPORT),--report "$(REPORT)")
 
 bench: base
 	@exec $(RUN) -m benchmarks $(ONLY)

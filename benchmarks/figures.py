@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import lists, web
+from benchmarks import endurance, lists, web
 from benchmarks.results import Row, compare, percentile
 from benchmarks.stage import OURS, SideFailed, Stage
 
@@ -34,6 +34,8 @@ class Drain:
     begin_with: int
     whole_life: bool = False
     without: tuple[str, ...] = ()  # indexes that are dropped first
+    fill: str = "enqueue"  # the command that fills the queue
+    empty: str = "drain"  # the command that empties it
 
     def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int]:
         """One measurement. `jobs` is None at first; returns what was found, and the jobs for the next one."""
@@ -49,8 +51,8 @@ class Drain:
         if self.whole_life:
             answer = run.command("lifecycle", str(jobs))
         else:
-            run.command("enqueue", str(jobs))
-            answer = run.command("drain", str(jobs))
+            run.command(self.fill, str(jobs))
+            answer = run.command(self.empty, str(jobs))
         return float(answer["jobs"]) / float(answer["seconds"])
 
 
@@ -99,7 +101,27 @@ class Lists:
         return {"p50": slowest.p50, "p95": slowest.p95}, jobs
 
 
-FIGURES: Mapping[str, Drain | PickUp | Post | Lists] = {
+@dataclass(frozen=True)
+class Lasting:
+    """One of those of endurance.py."""
+
+    what: endurance.Behind | endurance.Held | endurance.Steady | endurance.Memory | endurance.Idle
+
+    @property
+    def side(self) -> str:
+        """Whose it is."""
+        return self.what.side
+
+    @property
+    def once(self) -> bool:
+        """Whether one measurement is enough: it is long, or hardly varies."""
+        return self.what.once
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
+        return self.what.measure(on, full=length is FULL, seconds=length.seconds), jobs
+
+
+FIGURES: Mapping[str, Drain | PickUp | Post | Lists | Lasting] = {
     "our drain": Drain(OURS, 20_000),
     "prefork drain": Drain("celery_prefork", 1000),
     "pgqueuer drain": Drain("pgqueuer_asyncpg", 20_000),
@@ -111,6 +133,13 @@ FIGURES: Mapping[str, Drain | PickUp | Post | Lists] = {
     "our batch": Post(web.OUR_BATCH),
     "our lists": Lists(),
     "our drain without the indexes of lists": Drain(OURS, 20_000, without=("jobs_job_rare",)),
+    "our drain of keys": Drain(OURS, 20_000, fill="keyed"),
+    "our drain on two machines": Drain(OURS, 20_000, empty="drain_two"),
+    "our drain behind millions": Lasting(endurance.Behind()),
+    "our drain behind a snapshot": Lasting(endurance.Held()),
+    "our minute": Lasting(endurance.Steady()),
+    "our memory": Lasting(endurance.Memory()),
+    "our idleness": Lasting(endurance.Idle()),
     "solo drain": Drain("celery_solo", 2000),
     "results drain": Drain("celery_results", 400),
     "procrastinate drain": Drain("procrastinate_async", 1000),
@@ -211,7 +240,80 @@ CLAIMS: tuple[Claim, ...] = (
         "ours without it",
         must=0.95,
     ),
+    Claim(
+        "drain where every job has a lane, a limit and one of 200 projects, against none",
+        "jobs/s",
+        ("our drain of keys", "rate"),
+        ("our drain", "rate"),
+        "ours without them",
+        must=0.5,
+        aim=0.8,
+    ),
+    Claim(
+        "drain with 5 million finished jobs, against an empty table",
+        "jobs/s",
+        ("our drain behind millions", "rate"),
+        ("our drain", "rate"),
+        "ours without them",
+        must=0.85,
+        aim=0.95,
+    ),
+    Claim(
+        "drain after a snapshot and a transaction id were held for 10 minutes, and still are, against none",
+        "jobs/s",
+        ("our drain behind a snapshot", "rate"),
+        ("our drain", "rate"),
+        "ours without them",
+        must=0.8,
+        aim=0.9,
+    ),
+    Claim(
+        "a minute of create and process: last 10 s against first 10 s",
+        "jobs/s",
+        ("our minute", "last"),
+        ("our minute", "first"),
+        "its first 10 s",
+        must=0.9,
+    ),
+    Claim(
+        "drain by the workers of two machines, against one",
+        "jobs/s",
+        ("our drain on two machines", "rate"),
+        ("our drain", "rate"),
+        "ours on one",
+        must=1,
+    ),
+    Claim(
+        "idle platform, SQL statements a second",
+        "/s",
+        ("our idleness", "statements"),
+        None,
+        None,
+        must=10,
+        aim=4,
+        lower_is_better=True,
+    ),
+    Claim(
+        "idle platform, share of one core",
+        "%",
+        ("our idleness", "cpu"),
+        None,
+        None,
+        must=3,
+        lower_is_better=True,
+    ),
+    Claim(
+        "memory that a process of the worker gains over 1 million jobs",
+        "MB",
+        ("our memory", "gained"),
+        None,
+        None,
+        must=5,
+        lower_is_better=True,
+    ),
     # Shown without a bound.
+    Claim("consumers behind a snapshot of 10 minutes", "s", ("our drain behind a snapshot", "lag"), None, None),
+    Claim("idle platform, share of one core of PostgreSQL and Redis", "%", ("our idleness", "servers"), None, None),
     Claim("slowest list of the API with 5 million jobs, p95", "ms", ("our lists", "p95"), None, None),
     _drain("drain against Celery solo x 2", "solo drain", "Celery solo x 2"),
     _drain("drain against Celery with django-celery-results", "results drain", "Celery + django-celery-results"),
@@ -252,6 +354,8 @@ def alternate(
     sizes: dict[str, int | None] = dict.fromkeys(names)
     for number in range(1, rounds + 1):
         for name in [name for name in names[:: 1 if number % 2 else -1] if name not in failed]:
+            if number > 1 and getattr(FIGURES[name], "once", False):
+                continue
             try:
                 values, sizes[name] = FIGURES[name].measure(on, length, sizes[name])
             except SideFailed as failure:

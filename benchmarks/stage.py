@@ -79,12 +79,11 @@ class Stage:
                     sql.Identifier(name), sql.Identifier(f"template_{side}")
                 )
             )
-        with redis.Redis.from_url(self.embedded.broker_url.replace("redis+socket://", "unix://")) as broker:
-            broker.flushall()
+        self._empty_broker()
         return Run(self, side, self._url(name), self._directory())
 
     def lasting(self, side: str, name: str, fill: Callable[["Run"], None]) -> "Run":
-        """A database of a side that is made and filled once, and found again as it was left."""
+        """A database of a side that is made and filled once, and found again as it was left: a new run on it."""
         if name not in self._lasting:
             with self._maintenance() as connection:
                 connection.execute(
@@ -95,7 +94,28 @@ class Stage:
             run = Run(self, side, self._url(name), self._directory())
             fill(run)
             self._lasting[name] = run
-        return self._lasting[name]
+        return self.again(self._lasting[name])
+
+    def copied(self, side: str, name: str, fill: Callable[["Run"], None]) -> "Run":
+        """A copy of such a database: each run finds it as `fill` left it. Its files are copied between checkpoints."""
+        self.lasting(side, name, fill)
+        copy = f"copy_{name}"
+        with self._maintenance() as connection:
+            connection.execute(sql.SQL("drop database if exists {} (force)").format(sql.Identifier(copy)))
+            connection.execute(
+                sql.SQL("create database {} template {} strategy file_copy").format(
+                    sql.Identifier(copy), sql.Identifier(name)
+                )
+            )
+        return Run(self, side, self._url(copy), self._directory())
+
+    def again(self, run: "Run") -> "Run":
+        """Another run on the database of this one, with an empty broker and an empty directory."""
+        with self._maintenance() as connection:  # it starts just after a checkpoint, as those of a fresh database do
+            connection.execute("create database checkpointed")
+            connection.execute("drop database checkpointed")
+        self._empty_broker()
+        return Run(self, run.side, run.database_url, self._directory())
 
     def environment(self, side: str, database_url: str, record: Path) -> dict[str, str]:
         """The environment of a side's processes. Ours is that of production."""
@@ -119,6 +139,10 @@ class Stage:
                 "STORAGE_URL": f"file://{self.scratch}/storage",
             }
         )
+
+    def _empty_broker(self) -> None:
+        with redis.Redis.from_url(self.embedded.broker_url.replace("redis+socket://", "unix://")) as broker:
+            broker.flushall()
 
     def _maintenance(self) -> "psycopg.Connection[tuple[Any, ...]]":
         return psycopg.connect(self._url("postgres"), autocommit=True)

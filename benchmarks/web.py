@@ -67,8 +67,9 @@ def server(run: stage.Run, target: Target) -> Iterator[int]:
     log = run.directory / "web.log"
     # As the platform ships (the Procfile's `web`), for both sides.
     _, *options, _ = procfile({"PORT": str(port), "LIVE_PORT": "", "FLOWER_PORT": ""})["web"]
-    granian = run.python.parent / "granian"
-    process = run.spawn([granian, *options, "--log-level", "error", target.application], log)
+    lines = options.index("--log-config")  # how ours writes its lines; a peer cannot
+    del options[lines : lines + 2]
+    process = run.spawn([run.python, *options, "--log-level", "error", target.application], log)
     try:
         deadline = time.monotonic() + READY_WITHIN
         while not _accepts(port):

@@ -120,7 +120,7 @@ class ConsumerAdmin(ReadOnlyAdmin):
 
     @display(description="Next try")
     def retry(self, consumer: Consumer) -> SafeString:
-        """When it tries again after a failure."""
+        """When it goes on after a failure, or after the rest of a counter."""
         return markup.moment(consumer.retry_at)
 
     @display(description="Error")

@@ -17,3 +17,14 @@ class ClockLocked(EventsError):
     """The virtual clock may be moved in tests and in the demo only."""
 
     code = "clock_locked"
+
+
+class InvalidEvent(EventsError):
+    """What was reported is no event; `field` says where."""
+
+    code = "invalid_event"
+
+    def __init__(self, message: str, *, code: str = "invalid_event", field: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field

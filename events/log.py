@@ -23,6 +23,12 @@ from events.topics import EVENT_TYPES
 PARTITIONS_AHEAD = dt.timedelta(days=14)
 DROP_ATTEMPTS = 10
 DROP_PAUSE_SECONDS = 0.15
+FOLLOW_SCAN_ROWS = 5000
+"""So many rows of the log `follow` looks at, whatever it finds among them,"""
+FOLLOW_ROWS = 500
+"""so many it returns at most,"""
+FOLLOW_BYTES = 4 * 1024 * 1024
+"""and so many bytes of JSON, and one row more."""
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
 
@@ -51,10 +57,24 @@ class LoggedEvent:
     seq: int
     data: str
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in the log."""
+        return self.position, self.id
+
     def payload(self) -> dict[str, Any]:
         """The event's data as a dictionary."""
         decoded: dict[str, Any] = orjson.loads(self.data)
         return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A part of the log as a follower sees it: the rows that he asked for, up to `place`; `more`: it goes on there."""
+
+    rows: list[LoggedEvent]
+    place: tuple[int, int]
+    more: bool
 
 
 def cursor() -> psycopg.Cursor[Any]:
@@ -97,6 +117,33 @@ def append(events: Sequence[NewEvent]) -> None:
         )
 
 
+def report(*, project_id: UUID, event_type: str, subject_id: UUID, data: Mapping[str, Any]) -> LoggedEvent:
+    """Append an event about a subject that has no row of its own, in the caller's transaction; returns the row.
+
+    Whoever reports about the same subject at the same time waits until that transaction has ended.
+    """
+    params = {"project_id": project_id, "type": event_type, "subject_id": subject_id}
+    with cursor() as cur:
+        # Two statements: only the second sees what was committed while the first waited.
+        cur.execute("select pg_advisory_xact_lock(hashtextextended('events.subject ' || %s::text, 0))", (subject_id,))
+        cur.execute(_SQL["report"], params | {"data": orjson.dumps(data).decode()}, prepare=True)
+        row = cur.fetchone()
+    assert row is not None  # noqa: S101 - INSERT of one row
+    return LoggedEvent(*row)
+
+
+def data_at(project_id: UUID, place: tuple[int, int], *, on: psycopg.Connection[Any] | None = None) -> str | None:
+    """The data (JSON text) of the row that stands there, if it still does and is the project's."""
+    with psycopg.Cursor(on) if on is not None else cursor() as cur:
+        cur.execute(
+            "select data::text from events_event where position = %s and id = %s and project_id = %s",
+            (*place, project_id),
+            prepare=True,
+        )
+        row = cur.fetchone()
+    return row[0] if row else None
+
+
 def read(position: int, last_id: int, limit: int) -> list[LoggedEvent]:
     """Up to `limit` rows behind (position, last_id) that can no longer change, in the order of the log."""
     with cursor() as cur:
@@ -104,11 +151,63 @@ def read(position: int, last_id: int, limit: int) -> list[LoggedEvent]:
         return [LoggedEvent(*row) for row in cur.fetchall()]
 
 
+def follow(place: tuple[int, int], *, projects: Sequence[UUID], subjects: Sequence[UUID]) -> Followed:
+    """The next rows behind `place` that can no longer change, of these projects and of these subjects."""
+    params = {"position": place[0], "last_id": place[1], "projects": list(projects), "subjects": list(subjects)}
+    bounds = {"scan": FOLLOW_SCAN_ROWS, "limit": FOLLOW_ROWS, "most_bytes": FOLLOW_BYTES}
+    with cursor() as cur:
+        found = cur.execute(_SQL["follow"], params | bounds, prepare=True).fetchall()
+    if not found:
+        return Followed([], place, more=False)
+    rows = [LoggedEvent(*row[4:]) for row in found if row[4] is not None]
+    position, last_id, scanned, wanted = found[0][:4]
+    if len(rows) < wanted or wanted == FOLLOW_ROWS:
+        return Followed(rows, rows[-1].place, more=True)
+    return Followed(rows, (position, last_id), more=scanned == FOLLOW_SCAN_ROWS)
+
+
+def head() -> tuple[int, int]:
+    """Where the last row stands that can no longer change; (0, 0) when there is none."""
+    with cursor() as cur:
+        cur.execute(
+            "select e.position, e.id from events_event e where e.position < (select event_horizon())"
+            " order by e.position desc, e.id desc limit 1",
+            prepare=True,
+        )
+        position, last_id = cur.fetchone() or (0, 0)
+    return position, last_id
+
+
 def lag() -> dict[str, tuple[float, int]]:
     """Per consumer: age in seconds of the oldest unread row, and failures in a row."""
+    return {item.consumer: (item.seconds, item.failures) for item in unread(1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What a consumer has yet to read: its oldest row's age in seconds, how many rows, and its failures in a row."""
+
+    consumer: str
+    seconds: float
+    failures: int
+    number: int
+
+
+def unread(most: int) -> list[Unread]:
+    """How far every consumer is behind; rows are counted up to `most`."""
     with cursor() as cur:
-        cur.execute(_SQL["lag"])
-        return {name: (seconds, failures) for name, seconds, failures in cur.fetchall()}
+        cur.execute(_SQL["unread"], {"most": most})
+        return [Unread(*row) for row in cur.fetchall()]
+
+
+def days_ahead() -> int:
+    """For how many whole days after today there are partitions, without a gap. At 0 tomorrow's writes fail."""
+    days = {day for _, day in partitions()}
+    today = dt.datetime.now(dt.UTC).date()
+    ahead = 0
+    while today + dt.timedelta(days=ahead + 1) in days:
+        ahead += 1
+    return ahead
 
 
 def adopt_cluster() -> bool:

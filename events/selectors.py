@@ -133,6 +133,19 @@ def events(project_id: UUID, wanted: EventFilter, *, edge: Place | None, descend
     return Scan(rows, stopped_at)
 
 
+def holds(place: Place) -> bool:
+    """Whether the log still has the row that stands there. Its start, (0, 0), always is there."""
+    sql = "select 1 from events_event where position = %(position)s and id = %(id)s limit 1"
+    return place == (0, 0) or bool(_fetch(sql, {"position": place[0], "id": place[1]}))
+
+
+def last_seq(project_id: UUID, subject_id: UUID, *, up_to: Place) -> int:
+    """The `seq` of the last event of a subject that stands in the log up to there; 0 when there is none."""
+    beyond = (up_to[0], up_to[1] + 1)
+    found = events(project_id, EventFilter(subject_id=subject_id), edge=beyond, descending=True, limit=1)
+    return found.rows[0].seq if found.rows else 0
+
+
 def _walk(sql: str, params: dict[str, Any]) -> tuple[list[EventRow], bool]:
     """The rows of a page, and whether these are all: it ends early when it has enough bytes."""
     found = _fetch(sql, params)

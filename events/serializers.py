@@ -2,17 +2,39 @@
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from events.errors import EventsError, InvalidEvent
+from events.log import LoggedEvent
 from events.selectors import EventRow, Place
-from events.topics import topics_of
+from events.topics import LONGEST_SUBJECT, LONGEST_TYPE, topics_of
+from jobplatform.api.problems import answer_with
 
-_ID = re.compile(r"(\d{1,19})-(\d{1,19})")
+_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _LARGEST = 2**63 - 1
+
+
+answer_with({EventsError: 422, InvalidEvent: 422})
+
+
+class ReportEvent(BaseModel):
+    """Something that happened elsewhere. The same `id` again is the same event, and is told once (for 72 hours)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"type": "payment.arrived", "subject": "order-7", "id": "pay-991", "data": {"amount": 12.5}}
+        },
+    )
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TYPE)]
+    subject: Annotated[str, StringConstraints(max_length=LONGEST_SUBJECT)] = ""
+    data: dict[str, Any] = Field(default_factory=dict)
+    id: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")] | None = None
 
 
 class EventShown(BaseModel):
@@ -28,7 +50,7 @@ class EventShown(BaseModel):
     data: dict[str, Any]
 
 
-def show_event(row: EventRow) -> dict[str, Any]:
+def show_event(row: EventRow | LoggedEvent) -> dict[str, Any]:
     """An `EventShown`."""
     return {
         "id": event_id(row.place),

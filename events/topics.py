@@ -2,10 +2,14 @@
 
 Grammar: a noun, a dot, a verb in the past (or a state reached). The topics of a type are the flows that it feeds:
 `status` and `output` to whoever follows the subject, `metrics` to counters, `next` to what comes after it,
-`alarms` to the operator.
+`alarms` to the operator, `job_events` to jobs that wait for it.
+
+Other systems report events of their own types (`payment.arrived`), whose nouns are none of the platform's.
 """
 
+import re
 from dataclasses import dataclass
+from uuid import UUID, uuid5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class EventType:
 
 _TABLE = (
     EventType("job.queued", ("status", "metrics"), "A job was accepted and waits.", ("kind", "due_at")),
+    EventType("job.replaced", ("status",), "A newer job took the place of one that waited.", ("kind", "due_at")),
     EventType("job.processing", ("status",), "A worker runs the job.", ("kind", "attempt")),
     EventType(
         "job.processed",
@@ -34,8 +39,8 @@ _TABLE = (
         ("kind", "attempt", "error", "delay"),
     ),
     EventType("job.released", ("status",), "A worker gave the job back unharmed.", ("kind", "reason")),
-    EventType("job.parked", ("status",), "The job waits for a time or an event.", ("kind", "event", "delay")),
-    EventType("job.woken", ("status",), "What a parked job waited for has come.", ("kind", "reason")),
+    EventType("job.parked", ("status",), "The job waits for a time or an event.", ("kind", "event", "delay", "due_at")),
+    EventType("job.woken", ("status",), "What a parked job waited for has come.", ("kind", "reason", "event", "given")),
     EventType("job.blocked", ("status", "metrics", "alarms"), "The job needs a person.", ("kind", "reason", "error")),
     EventType("job.resumed", ("status",), "A person let a blocked job go on.", ("kind", "reason")),
     EventType("job.failed", ("status", "metrics", "alarms"), "The job is a dead letter.", ("kind", "attempt", "error")),
@@ -44,7 +49,23 @@ _TABLE = (
     EventType("job.redriven", ("status", "metrics"), "An ended job was queued once more.", ("kind", "reason")),
     EventType("job.refused", ("status", "metrics"), "The creation of a job was refused.", ("kind", "code", "count")),
     EventType(
-        "schedule.paused", ("status", "alarms"), "A schedule cannot fire and was paused.", ("schedule", "reason")
+        "batch.ended",
+        ("status", "next"),
+        "All jobs of a batch have ended.",
+        ("name", "total", "counts", "follow_id", "follow_error"),
+    ),
+    EventType(
+        "schedule.paused",
+        ("status", "alarms"),
+        "A schedule was paused, by a person or because it cannot go on.",
+        ("schedule", "reason"),
+    ),
+    EventType("schedule.resumed", ("status",), "A person let a schedule fire again.", ("schedule", "reason")),
+    EventType(
+        "schedule.skipped",
+        ("status", "metrics"),
+        "Instants of a schedule made no job.",
+        ("schedule", "number", "reason"),
     ),
     EventType(
         "deadletters.threshold_exceeded",
@@ -56,8 +77,66 @@ _TABLE = (
 
 EVENT_TYPES: dict[str, EventType] = {row.name: row for row in _TABLE}
 
+RESERVED = frozenset(name.partition(".")[0] for name in EVENT_TYPES) | {
+    "alarm", "approval", "audit", "backup", "confirmation", "event", "intervention", "key", "lane", "limit", "message",
+    "platform", "project", "provider", "signer", "tx", "usage", "webhook", "worker", "workflow",
+}  # fmt: skip
+"""Nouns of the platform's own types, those to come included: nobody else reports events about them."""
+
+LONGEST_TYPE = 100
+LONGEST_SUBJECT = 200
+REPORTED = ("job_events",)
+"""The topics of what other systems report."""
+
+_REPORTED_TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_BEGINNING = re.compile(r"[a-z][a-z0-9_.]*")
+
+
+def is_reported(event_type: str) -> bool:
+    """Whether it is a type that other systems may report: words with dots between them, and no noun of the platform."""
+    return (
+        len(event_type) <= LONGEST_TYPE
+        and _REPORTED_TYPE.fullmatch(event_type) is not None
+        and event_type.partition(".")[0] not in RESERVED
+    )
+
+
+def is_type(event_type: str) -> bool:
+    """Whether there may be events of this type."""
+    return event_type in EVENT_TYPES or is_reported(event_type)
+
+
+def begins_a_type(text: str) -> bool:
+    """Whether the name of a type may begin like this."""
+    noun, dot, _ = text.partition(".")
+    if any(name.startswith(text) for name in EVENT_TYPES):
+        return True
+    return len(text) <= LONGEST_TYPE and _BEGINNING.fullmatch(text) is not None and not (dot and noun in RESERVED)
+
+
+def subject_of(project_id: UUID, event_type: str, subject: str) -> UUID:
+    """The `subject_id` of the events of a type about a subject: equal subjects of a project have equal ids.
+
+    An event of the platform is about what has the id that `subject` is the text of. What other systems report is about
+    whatever they call so; without a subject it is about its own type.
+
+    Raises:
+        ValueError: there is no such type, or the subject does not fit.
+    """
+    if event_type in EVENT_TYPES:
+        return UUID(subject)
+    if not is_reported(event_type):
+        message = f"There is no event of the type {event_type[:LONGEST_TYPE]!r}."
+        raise ValueError(message)
+    if len(subject) > LONGEST_SUBJECT or not subject.isprintable():
+        message = f"A subject has at most {LONGEST_SUBJECT} printable characters."
+        raise ValueError(message)
+    return uuid5(project_id, f"subject:{subject}" if subject else f"type:{event_type}")
+
 
 def topics_of(event_type: str) -> tuple[str, ...]:
-    """Topics of a type; a type that this version of the code does not know has none."""
+    """Topics of a type; one of the platform's that this version of the code does not know has none."""
     row = EVENT_TYPES.get(event_type)
-    return row.topics if row else ()
+    if row is not None:
+        return row.topics
+    return REPORTED if is_reported(event_type) else ()

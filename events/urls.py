@@ -7,4 +7,6 @@ from events import views
 app_name = "events"
 urlpatterns = [
     path("events", views.EventsView.as_view(), name="events"),
+    path("job-events", views.JobEventsView.as_view(), name="job-events"),
+    path("stream", views.EventStreamView.as_view(), name="stream"),
 ]

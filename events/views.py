@@ -7,18 +7,23 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
-from events import selectors
+from events import selectors, services
 from events.selectors import SCAN_ROWS, EventFilter, Place
-from events.serializers import EventShown, place_of, show_event
-from events.topics import EVENT_TYPES
+from events.serializers import EventShown, ReportEvent, place_of, show_event
+from events.streams import STREAM_PARAMETERS, STREAM_RESPONSES, StreamAnswer, StreamView, last_event_id
+from events.topics import begins_a_type, is_type
+from jobplatform.api.database import retry_transient
+from jobplatform.api.idempotency import idempotent
 from jobplatform.api.pages import CursorPage
 from jobplatform.api.problems import Problem
 from jobplatform.api.query import query_time, query_uuid
-from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, page_of
+from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
 from jobplatform.api.views import ApiRequest, ApiView
 
 _PARAMETERS = [
-    OpenApiParameter("type", OpenApiTypes.STR, enum=sorted(EVENT_TYPES), description="Only events of this type."),
+    OpenApiParameter(
+        "type", OpenApiTypes.STR, description="Only events of this type: `job.failed`, `payment.arrived`."
+    ),
     OpenApiParameter("subject_id", OpenApiTypes.UUID, description="Only events about this job, message, ..."),
     OpenApiParameter("occurred_after", OpenApiTypes.DATETIME, description="Only events from this time on."),
     OpenApiParameter("occurred_before", OpenApiTypes.DATETIME, description="Only events before this time."),
@@ -87,9 +92,83 @@ def _after(request: ApiRequest) -> Place | None:
 
 def _type(request: ApiRequest) -> str | None:
     name = request.query_params.get("type")
-    if name and name not in EVENT_TYPES:
+    if name and not is_type(name):
         raise Problem(400, "unknown_event_type", "There is no event of this type.")
     return name or None
+
+
+class JobEventsView(ApiView):
+    """Report what happened elsewhere. Jobs of the project that wait for it run again."""
+
+    name = "Job events"
+    scopes = {"POST": "events:write"}
+
+    @extend_schema(
+        operation_id="job_events_report",
+        parameters=[IdempotencyHeader],
+        request=ReportEvent,
+        responses={201: EventShown, **PROBLEMS},
+        description=(
+            "Report an event of your own: it stands in the project's log, under the topic `job_events`, and wakes the"
+            " jobs of the project that wait for its `type` and `subject`. Types of the platform's own nouns (`job.…`)"
+            " are refused (422 `reserved_event_type`). `data` has at most 64 KiB. With `id`, the same event sent again"
+            " is told once."
+        ),
+    )
+    def post(self, request: ApiRequest) -> Response:
+        """Report an event."""
+        ask = request.body_as(ReportEvent)
+        project_id = request.caller.project_id
+
+        def told() -> Response:
+            row = services.report(
+                project_id=project_id,
+                event_type=ask.type,
+                subject=ask.subject,
+                data=ask.data,
+                event_id=ask.id or "",
+            )
+            return Response(show_event(row), status=201)
+
+        def once() -> Response:
+            if ask.id is None:
+                return told()
+            return idempotent(request, project_id=project_id, route="id of a job event", fn=told, key=ask.id)
+
+        return idempotent(
+            request, project_id=project_id, route="POST /api/v1/job-events", fn=lambda: retry_transient(once)
+        )
+
+    def get_example(self, request: ApiRequest) -> Any:
+        """A payment."""
+        return ReportEvent.model_config["json_schema_extra"]["example"]  # type: ignore[index]
+
+
+class EventStreamView(StreamView):
+    """The events of the project as they come, as Server-Sent Events."""
+
+    name = "Stream of events"
+    scopes = {"GET": "events:read"}
+    filters = frozenset({"type", "last_event_id"})
+
+    @extend_schema(
+        operation_id="events_stream",
+        parameters=[
+            OpenApiParameter("type", OpenApiTypes.STR, description="Only types that begin so: `job.`, `job.failed`."),
+            *STREAM_PARAMETERS,
+        ],
+        responses=STREAM_RESPONSES,
+        description=(
+            "The events of the project as they come, in the order of the log; with `Last-Event-ID` from there on."
+            " `event:` is the type, `data:` the event as `GET events` shows it. Served by the process `live`."
+        ),
+    )
+    def get(self, request: ApiRequest) -> StreamAnswer:
+        """Follow the events of the project."""
+        prefix = request.query_params.get("type") or ""
+        if not begins_a_type(prefix):
+            raise Problem(400, "unknown_event_type", "No type of events begins like this.")
+        return self.answer(request, prefix=prefix, after=last_event_id(request))
 
 
 def events_of(request: ApiRequest, subject_id: UUID) -> Response:

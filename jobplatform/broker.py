@@ -11,6 +11,7 @@ from typing import Any
 
 import celery.worker.consumer
 import kombu.transport.redis
+import kombu.transport.virtual
 import redis
 import structlog
 
@@ -19,8 +20,34 @@ logger = structlog.get_logger(__name__)
 GARBLED = (ValueError, TypeError, LookupError, AttributeError)  # not JSON, not an object, or without its parts
 
 
+class QoS(kombu.transport.redis.QoS):
+    """What a worker has taken and not yet acknowledged: as many messages as it has children, and then it takes no more.
+
+    kombu keeps one whose acknowledgement did not reach the broker, which costs the worker a place for ever; with
+    the last of them it takes nothing any more, while it looks well. Here the place is free, and the error is told.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            kombu.transport.virtual.QoS.ack(self, delivery_tag)
+            raise
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Reject a message."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        except Exception:
+            kombu.transport.virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
 class Channel(kombu.transport.redis.Channel):
     """A channel that a text in a queue's list cannot end."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -29,10 +29,23 @@ except (ImproperlyConfigured, RegistrationError) as refusal:
 if "flower" in sys.argv[1:] and not settings.FLOWER_BASIC_AUTH:  # it has no signal at its start, and no login by itself
     sys.exit("FLOWER_BASIC_AUTH must be set to user:password: without it Flower is open to whoever reaches its port.")
 
-from jobplatform.checks import refuse_bad_boot  # noqa: E402 - models are ready only now
-from jobs import tasks  # noqa: E402
+from jobplatform import inherited  # noqa: E402 - models are ready only now
+from jobplatform.checks import refuse_bad_boot  # noqa: E402
+
+
+@signals.worker_process_init.connect
+def _child_starts(**_: Any) -> None:
+    inherited.let_go()  # nothing that the parent opened may be shared
+
+
+from jobs import tasks  # noqa: E402 - its own start of a child comes after that
 
 tasks.register(app)
+
+
+@signals.setup_logging.connect
+def _log_as_everybody(**_: Any) -> None:
+    """Somebody listens, so Celery sets nothing up: the settings have done it."""
 
 
 @signals.celeryd_init.connect

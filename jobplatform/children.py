@@ -14,26 +14,26 @@ from string import Template
 from jobplatform import processes
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCFILE = ROOT / "Procfile"
+PROCFILE = "Procfile"
 SETTLED_SECONDS = 5.0  # a child that lived that long is not in a crash loop
 RESTART_DELAYS = (0.0, 0.25, 0.5, 1.0, 1.5)  # seconds before a start, by the number of quick deaths before it
 LOG_LIMIT = 10 * 1024 * 1024  # bytes
 LONGEST_READ = 1024 * 1024  # bytes
 
 
-def procfile(names: Mapping[str, str]) -> dict[str, list[str]]:
+def procfile(names: Mapping[str, str], tree: Path = ROOT) -> dict[str, list[str]]:
     """Return the command of each process by its name; `$NAME` stands for an entry of `names`.
 
-    Programs are those of the virtual environment that runs this code. A process whose application does not exist in
-    this checkout (`live` without jobplatform/asgi.py) is left out.
+    Programs are those of the virtual environment that runs this code. `tree`: a checkout, perhaps of an older version
+    that has no application for `live`, which is left out then.
     """
     commands = {}
-    for line in PROCFILE.read_text().splitlines():
+    for line in (tree / PROCFILE).read_text().splitlines():
         name, found, text = line.partition(": ")
         if not found or name.startswith("#"):
             continue
         program, *arguments = shlex.split(Template(text).substitute(names))
-        if "jobplatform.asgi:application" in arguments and not (ROOT / "jobplatform" / "asgi.py").exists():
+        if "jobplatform.asgi:application" in arguments and not (tree / "jobplatform" / "asgi.py").exists():
             continue
         python = Path(sys.executable)
         commands[name] = [str(python if program == "python" else python.with_name(program)), *arguments]
@@ -43,8 +43,9 @@ def procfile(names: Mapping[str, str]) -> dict[str, list[str]]:
 class Child:
     """One process of the Procfile. Its output goes to `logs/<name>.log`, so no reader can hold it up."""
 
-    def __init__(self, name: str, command: list[str], *, env: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, name: str, command: list[str], *, env: Mapping[str, str], logs: Path, tree: Path = ROOT) -> None:
         self.name = name
+        self.tree = tree
         self.command = command
         self.env = {**env, "JOBPLATFORM_PROCESS": name, "PYTHONUNBUFFERED": "1"}
         self.log = Log(logs / f"{name}.log")
@@ -66,7 +67,7 @@ class Child:
     def start(self) -> None:
         """Start it in the calling thread, which must live as long as the child."""
         with self.log.path.open("ab") as output:
-            self.process = processes.spawn(self.command, env=self.env, cwd=ROOT, output=output.fileno())
+            self.process = processes.spawn(self.command, env=self.env, cwd=self.tree, output=output.fileno())
         self._started_at = time.monotonic()
 
     def revive(self) -> bool:

@@ -1,26 +1,40 @@
-"""What the monitoring asks: does the process run (`/healthz`), can it work (`/readyz`), how does it go (`/metrics`)."""
+"""What the monitoring asks: does this process run (`/healthz`), does the platform get on (`/readyz`), `/metrics`."""
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
+import structlog
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from kombu import Connection
 
-from events import log
+from jobplatform import metrics as everything
 from jobplatform import telemetry
+from jobplatform.api.encoding import dumps
 from jobplatform.api.problems import Problem
 from jobplatform.api.refusals import plain
-from jobplatform.api.renderers import dumps
 from jobs import figures
-from jobs.states import LIVE_SECONDS
+
+logger = structlog.get_logger(__name__)
 
 View = Callable[[HttpRequest], HttpResponse]
 Check = Mapping[str, Any]
 
+RELAY_SECONDS = 10.0
+"""Without a round of any relay for so long, nothing new is rung."""
+BEAT_SECONDS = 20.0
+"""Beat sleeps five seconds between its looks, and notes them now and then."""
+WORKER_SECONDS = 20.0
+"""A pump that finds nothing may listen for a while; without progress for so long it is stalled."""
+BROKER_SECONDS = 2.0
+"""The broker is asked once in so many seconds, and has so long to answer."""
+
 _migrated = False
+_broker_asked = (float("-inf"), "")
 
 
 def _reading(view: View) -> View:
@@ -41,24 +55,37 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 
 @_reading
-def readyz(_request: HttpRequest) -> HttpResponse:
-    """Whether requests can be served: 200 or 503.
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether the platform gets on: 200, or 503 with the reasons.
 
-    The relay and the workers are shown beside it and decide nothing: without them jobs are accepted, and wait.
+    Database, broker and migrations; a relay that makes rounds; beat, if there is one; no worker process that lives and
+    gets nowhere. That there is a worker at all decides nothing: without one jobs are accepted, and wait. Names of
+    hosts and numbers of processes are for who may see the metrics.
     """
     try:
-        checks = {"database": {"ok": True}, "migrations": _migrations(), **_processes()}
+        checks = {
+            "database": {"ok": True},
+            "migrations": _migrations(),
+            "broker": _broker(),
+            **_processes(named=telemetry.may_see_metrics(request)),
+        }
     except (DatabaseError, psycopg.Error) as error:
-        checks = {"database": {"ok": False, "detail": type(error).__name__}}
-    ready = all(checks.get(name, {"ok": True})["ok"] for name in ("database", "migrations"))
-    body = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return HttpResponse(dumps(body), status=200 if ready else 503, content_type="application/json")
+        checks = {"database": {"ok": False, "detail": type(error).__name__}, "broker": _broker()}
+    reasons = list(_reasons(checks))
+    body = {"status": "not_ready" if reasons else "ready", "reasons": reasons, "checks": checks}
+    return HttpResponse(dumps(body), status=503 if reasons else 200, content_type="application/json")
 
 
 @_reading
 def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics in Prometheus' text format."""
     return telemetry.metrics_response(request)
+
+
+def _reasons(checks: Mapping[str, Check]) -> Iterator[str]:
+    for name, check in checks.items():
+        if not check["ok"]:
+            yield f"{name}: {check['detail']}"
 
 
 def _migrations() -> Check:
@@ -75,97 +102,53 @@ def _migrations() -> Check:
     return {"ok": True}
 
 
-def _processes() -> Mapping[str, Check]:
-    heard = figures.heard()
-    return {
-        "relay": {"ok": _fresh(heard.relay), "age_seconds": heard.relay},
-        "workers": {"ok": heard.workers > 0, "live": heard.workers, "age_seconds": heard.worker},
-    }
+def _broker() -> Check:
+    """Whether the broker answers. Anybody may ask us, so we do not ask it for each of them."""
+    global _broker_asked  # noqa: PLW0603 - remembered by the process
+    at, problem = _broker_asked
+    if time.monotonic() - at > BROKER_SECONDS:
+        problem = _ask_broker()
+        _broker_asked = (time.monotonic(), problem)
+    return {"ok": False, "detail": problem} if problem else {"ok": True}
 
 
-def _fresh(age: float | None) -> bool:
-    return age is not None and age < LIVE_SECONDS
+def _ask_broker() -> str:
+    options = {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
+    broker = Connection(settings.BROKER_URL, connect_timeout=BROKER_SECONDS, transport_options=options)
+    try:
+        broker.connect()
+        broker.channel()  # with Redis, only a channel really connects
+    except Exception as error:  # noqa: BLE001 - every transport has errors of its own
+        logger.warning("broker away", handler="readyz", action="ask", details=str(error)[:200])
+        return "It does not answer."
+    finally:
+        broker.release()
+    return ""
 
 
-# ------------------------------------------------------------------------------------------------ metrics
+def _processes(*, named: bool) -> Mapping[str, Check]:
+    pulses, workers = figures.pulses(), figures.workers()
+    found: dict[str, Check] = {"relay": _rounds(pulses.get("relay"), RELAY_SECONDS, named=named)}
+    if "beat" in pulses:
+        found["beat"] = _rounds(pulses["beat"], BEAT_SECONDS, named=named)
+    found["workers"] = {"ok": True, "live": len(workers)}
+    stalled = [worker for worker in workers if worker.quiet > WORKER_SECONDS]
+    if stalled:
+        who = ", ".join(f"{worker.id} (process {worker.pid} on {worker.host})" for worker in stalled[:10])
+        detail = f"{len(stalled)} of {len(workers)} make no progress{f': {who}' if named else ''}."
+        found["workers"] = {"ok": False, "live": len(workers), "detail": detail}
+    return found
 
 
-def collect() -> Iterable[Metric]:
-    """Metrics of the whole platform, counted in the database: every web process tells the same."""
-    yield from _queues()
-    yield from _counters()
-    yield from _workers()
-    yield from _consumers()
-    yield from _database()
+def _rounds(pulse: figures.Pulse | None, most: float, *, named: bool) -> Check:
+    if pulse is None:
+        return {"ok": False, "detail": "None was ever seen."}
+    about: dict[str, Any] = {"age_seconds": round(pulse.age, 1)}
+    if named:
+        about["process"] = f"{pulse.pid} on {pulse.host}"
+    if pulse.age <= most:
+        return {"ok": True, **about}
+    return {"ok": False, "detail": f"No round for {pulse.age:.0f} s.", **about}
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"jobplatform_{name}", text, labels=labels)
-
-
-def _queues() -> Iterable[Metric]:
-    due = _gauge("jobs_due", f"Jobs due now, counted up to {figures.MOST_COUNTED} in all.", ("kind",))
-    age = _gauge("jobs_due_age_seconds", "How long the oldest of them is due.", ("kind",))
-    for depth in figures.depths():
-        due.add_metric((depth.kind,), depth.due)
-        age.add_metric((depth.kind,), depth.age)
-    yield due
-    yield age
-
-
-def _counters() -> Iterable[Metric]:
-    complete = figures.count_events()
-    events = CounterMetricFamily(
-        "jobplatform_events", "Events of the log: `job.processed` is a job that was done, ...", labels=("type", "kind")
-    )
-    for (type_, kind), total in figures.event_totals().items():
-        events.add_metric((type_, kind), total)
-    yield events
-    behind = _gauge("events_uncounted", "1 while jobplatform_events_total is still catching up with the log.")
-    behind.add_metric((), 0 if complete else 1)
-    yield behind
-    refused = CounterMetricFamily("jobplatform_jobs_refused", "Creations that were refused.", labels=("code",))
-    for code, total in figures.refusals().items():
-        refused.add_metric((code,), total)
-    yield refused
-
-
-def _workers() -> Iterable[Metric]:
-    live = _gauge("workers_live", "Worker processes that are alive.", ("queue",))
-    busy = _gauge("doorbells_in_flight", "Doorbells rung and not yet done: busy worker processes.", ("queue",))
-    for queue, workers, doorbells in figures.slots():
-        live.add_metric((queue,), workers)
-        busy.add_metric((queue,), doorbells)
-    yield live
-    yield busy
-    heard = figures.heard()
-    age = _gauge("relay_age_seconds", "When the relay was last heard of.")
-    if heard.relay is not None:
-        age.add_metric((), heard.relay)
-    yield age
-
-
-def _consumers() -> Iterable[Metric]:
-    lag = _gauge("consumer_lag_seconds", "Age of the oldest event that a consumer has not read.", ("consumer",))
-    failures = _gauge("consumer_failures", "Failures in a row of a consumer.", ("consumer",))
-    for name, (seconds, failed) in log.lag().items():
-        lag.add_metric((name,), seconds)
-        failures.add_metric((name,), failed)
-    yield lag
-    yield failures
-
-
-def _database() -> Iterable[Metric]:
-    oldest = _gauge("oldest_transaction_seconds", "Age of the oldest open transaction: it holds back the log.")
-    oldest.add_metric((), figures.oldest_transaction())
-    yield oldest
-    dead = _gauge("dead_rows", "Rows that vacuum has yet to remove.", ("table",))
-    rows = _gauge("rows_estimated", "Rows, as the statistics know.", ("table",))
-    for table, alive, gone in figures.table_sizes():
-        dead.add_metric((table,), gone)
-        rows.add_metric((table,), alive)
-    yield dead
-    yield rows
-
-
-telemetry.register_metrics(collect)
+telemetry.register_metrics(everything.collect)

@@ -16,6 +16,7 @@ class RunInfo:
     docs_url: str
     admin_url: str
     flower_url: str  # asks for admin_user and admin_password as well
+    live_url: str  # of streams
     api_key: str
     admin_user: str
     admin_password: str

@@ -57,6 +57,8 @@ STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:/
 LOG_HELD_SECONDS = _number("LOG_HELD_SECONDS", 1800)  # a writing transaction open for longer is ended; 0: never
 DEADLETTER_THRESHOLD = _number("DEADLETTER_THRESHOLD", 10)  # dead letters of one kind that raise an alarm ...
 DEADLETTER_WINDOW = _number("DEADLETTER_WINDOW", 300)  # ... within so many seconds
+WORKER_STALLED_SECONDS = _number("WORKER_STALLED_SECONDS", 60)  # a worker process without progress ends; 0: never
+CANARY_SECONDS = _number("CANARY_SECONDS", 60)  # how often a job of the platform's own proves each queue; 0: never
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
 WORKER_NAME = _text("JOBPLATFORM_WORKER", "worker")  # how a worker calls itself in the admin
 ADMIN_USER = _text("ADMIN_USER")  # the first user of the admin, made by `manage.py provision_demo`
@@ -65,8 +67,13 @@ DEMO_API_KEY = _text(
     "DEMO_API_KEY"
 )  # the key of the demo project that it printed last, which it keeps while it is good
 FLOWER_URL = _text("FLOWER_URL")  # where the admin links to
+LIVE_URL = _text("LIVE_URL").rstrip("/")  # where clients reach the process `live`; empty: at the API's own address
+LIVE_CLIENTS = _number("LIVE_CLIENTS", 1000)  # streams that one process `live` keeps open at the same time ...
+LIVE_CLIENTS_PER_PROJECT = _number("LIVE_CLIENTS_PER_PROJECT", 500)  # ... and how many of them for one project
+LIVE_STREAM_SECONDS = _number("LIVE_STREAM_SECONDS", 3600)  # a stream ends after so long; its client comes back
 FLOWER_BASIC_AUTH = _text("FLOWER_BASIC_AUTH")  # user:password that Flower asks for; it does not start without
 LOG_FORMAT = _text("LOG_FORMAT", "json")  # json | console
+OTEL_EXPORTER_OTLP_ENDPOINT = _text("OTEL_EXPORTER_OTLP_ENDPOINT")  # where traces go (OTLP over HTTP); empty: nowhere
 METRICS_TOKEN = _text("METRICS_TOKEN")  # bearer token that /metrics asks for; empty: loopback only
 HTTPS = _flag("HTTPS", default=PROFILE == "production")  # people come through a proxy that sets X-Forwarded-Proto
 VIRTUAL_CLOCK = _flag("VIRTUAL_CLOCK", default=PROFILE == "test")  # may the clock be moved? tests and demo only
@@ -116,7 +123,7 @@ DATABASES = {"default": _database(MIGRATION_DATABASE_URL if {*sys.argv[1:2]} & O
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "jobplatform.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -202,16 +209,20 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["projects.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": [
-        "jobplatform.api.JSONRenderer",
-        "jobplatform.api.BrowsableRenderer",
+        "jobplatform.api.renderers.JSONRenderer",
+        "jobplatform.api.browsable.BrowsableRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["jobplatform.api.StrictJSONParser"],
-    "EXCEPTION_HANDLER": "jobplatform.api.exception_handler",
+    "DEFAULT_PARSER_CLASSES": ["jobplatform.api.parsers.StrictJSONParser"],
+    "EXCEPTION_HANDLER": "jobplatform.api.refusals.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
 
 SPECTACULAR_SETTINGS = {
+    "ENUM_NAME_OVERRIDES": {
+        "BulkActStatus": ["running", "done", "aborted"],
+        "BatchStatus": ["running", "ended", "stalled"],
+    },
     "TITLE": "jobplatform",
     "DESCRIPTION": "Durable jobs over HTTP: created, processed, confirmed, reconciled, published.",
     "VERSION": "1",
@@ -233,6 +244,7 @@ ADMIN_SUBJECTS = {
     "shelf": "jobs.Shelf",
     "pause": "jobs.Pause",
     "intervention": "jobs.Intervention",
+    "kind": "jobs.KindSettings",
     "schedule": "django_celery_beat.PeriodicTask",
     "message": "ingestion.Message",
 }
@@ -276,7 +288,14 @@ def _transport_options(url: str) -> dict[str, object]:
     if url.startswith("amqp"):
         return {"confirm_publish": True, "connect_timeout": 5}
     # A message is only a doorbell: redelivering one early costs an empty claim, losing one is healed by the relay.
-    return {"visibility_timeout": 3600, "socket_timeout": 10, "socket_connect_timeout": 5, "socket_keepalive": True}
+    # A worker that hears nothing for two health checks opens its connection anew: it may be dead, and nobody has told.
+    return {
+        "visibility_timeout": 3600,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
 
 
 LOGGING = telemetry.configure(LOG_FORMAT)
@@ -285,6 +304,8 @@ LOGGING = telemetry.configure(LOG_FORMAT)
 CELERY = {
     "broker_url": BROKER_URL,
     "broker_connection_retry_on_startup": True,
+    "broker_channel_error_retry": True,  # also for one that refuses: without memory, read-only, still loading
+    "broker_connection_max_retries": None,  # a worker waits for its broker as long as it takes
     "broker_transport_options": _transport_options(BROKER_URL),
     "accept_content": ["json"],
     "task_serializer": "json",

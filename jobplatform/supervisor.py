@@ -192,12 +192,13 @@ class Stack:
         provisioned = json.loads(self._command("provision_demo", [], env | admin | demo))
         _keep(self.data_dir, {"DEMO_API_KEY": provisioned["api_key"]})
         base_url = f"http://{HOST}:{ports['PORT']}"
-        self._wait_until_ready(lambda: _answers(int(ports["PORT"])))
+        self._wait_until_ready(lambda: all(_answers(int(ports[name])) for name in ("PORT", "LIVE_PORT")))
         self._info = RunInfo(
             base_url=base_url,
             docs_url=f"{base_url}/api/v1/docs",
             admin_url=f"{base_url}/admin/",
             flower_url=env["FLOWER_URL"],
+            live_url=env["LIVE_URL"],
             api_key=provisioned["api_key"],
             admin_user=admin["ADMIN_USER"],
             admin_password=admin["ADMIN_PASSWORD"],
@@ -232,6 +233,7 @@ class Stack:
             "STORAGE_URL": f"file://{self.data_dir}/storage",
             "LOG_FORMAT": "console",
             "FLOWER_URL": f"http://{HOST}:{ports['FLOWER_PORT']}",
+            "LIVE_URL": f"http://{HOST}:{ports['LIVE_PORT']}",
             **kept,
         }
         env = {**defaults, **{name: value for name, value in env.items() if value or name not in defaults}}

@@ -1,19 +1,22 @@
 """What the platform says about itself: log lines and metrics.
 
-Logs: one line per event, as JSON for machines or as `[handler] action: details` for people. Whatever is logged comes
-out on a single line with its control characters escaped, cut to a bearable length, and without secrets. The lines of
-Django, Celery and every library take the same way, as everything ends in the standard library's `logging`.
+Logs: one line per event, as JSON with the fields `handler`, `action` and `details` for machines, or as
+`[handler] action: details` for people. Whatever is logged comes out on a single line with its control characters
+escaped, cut to a bearable length, and without secrets. The lines of Django, Celery, granian and every library take the
+same way, as everything ends in the standard library's `logging`. Within a handler each line names the job.
 
     log = structlog.get_logger("backup.export")
-    log.info("dump written", job=job.id, bytes=size)
-    # {"time":"2026-11-22T06:00:00.123456Z","level":"info","logger":"backup.export","event":"dump written","job":"…",…}
-    # 06:00:00 info    [backup.export] dump written: job=… bytes=…
+    log.info("dump written", bytes=size)
+    # {"time":"2026-11-22T06:00:00.123456Z","level":"info","handler":"backup.export","action":"dump written",
+    #  "details":"","bytes":3,"job":"…","kind":"backup.export","attempt":1,"project":"…"}
+    # 06:00:00 info    [backup.export] dump written: bytes=3 job=… kind=backup.export attempt=1 project=…
 
 Metrics: the Prometheus text format at an address for the monitoring alone (`metrics_response`).
 """
 
 import hmac
 import logging
+import os
 import re
 import sys
 import traceback
@@ -157,22 +160,57 @@ def _add_exception(_logger: Any, _method: str, event: Event) -> Event:
     return event
 
 
+def _add_parts(_logger: Any, _method: str, event: Event) -> Event:
+    """Who did what: the fields `handler`, `action` and `details`, whichever way the line was written.
+
+    `warning("database away", handler="relay", action="wait", details=error)` says all three, and its sentence begins
+    the details. Without an action the sentence is the action, and the other fields are the details; a line of the
+    standard library is named by the function that wrote it.
+    """
+    record, foreign = event.get("_record"), not event.get("_from_structlog")
+    said, name, details = event.pop("event", ""), event.pop("logger", ""), event.pop("details", "")
+    parts: Event = {"handler": event.pop("handler", "") or name, "action": event.pop("action", ""), "details": details}
+    if parts["action"]:
+        parts["details"] = f"{said}: {details}" if said and details else said or details
+    elif foreign:
+        parts["action"] = getattr(record, "funcName", None) or "log"
+        parts["details"] = said
+    else:
+        parts["action"] = said
+    return {**parts, **event}
+
+
 def _as_json(_logger: Any, _method: str, event: Event) -> str:
-    order = ("time", "level", "logger", "event")
-    line = {name: event.pop(name) for name in order if name in event}
+    line = {name: event.pop(name) for name in ("time", "level") if name in event}
     return orjson.dumps({**line, **event}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _as_text(_logger: Any, _method: str, event: Event) -> str:
     """`06:00:00 info    [handler] action: details`."""
     clock = str(event.pop("time", ""))[11:19]
-    level, name, action = (str(event.pop(field, "")) for field in ("level", "logger", "event"))
-    details = " ".join(f"{field}={value}" for field, value in event.items())
-    return f"{clock} {level:<7} [{name}] {action}{': ' if details else ''}{details}"
+    level, handler, action, said = (str(event.pop(field, "")) for field in ("level", "handler", "action", "details"))
+    details = " ".join([said, *(f"{field}={value}" for field, value in event.items())]).strip()
+    return f"{clock} {level:<7} [{handler}] {action}{': ' if details else ''}{details}"
+
+
+_contexts: list[Callable[[], Mapping[str, Any]]] = []
+
+
+def add_context(context: Callable[[], Mapping[str, Any]]) -> None:
+    """Have fields added to each line, as `context()` tells them at that moment. What the line says itself stays."""
+    _contexts.append(context)
+
+
+def _add_context(_logger: Any, _method: str, event: Event) -> Event:
+    for context in _contexts:
+        for name, value in context().items():
+            event.setdefault(name, value)
+    return event
 
 
 _SHARED: tuple[Callable[..., Any], ...] = (
     structlog.contextvars.merge_contextvars,
+    _add_context,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.PositionalArgumentsFormatter(),
@@ -182,11 +220,12 @@ _SHARED: tuple[Callable[..., Any], ...] = (
 def configure(log_format: str = "json", level: str = "INFO") -> dict[str, Any]:
     """Set structlog up and return the dictionary for `logging.config.dictConfig` (Django's setting `LOGGING`).
 
-    `log_format` is `json` or `console`. Everything goes to standard error, one line per event.
+    `log_format` is `json` or `console`. Everything goes to standard error, one line per event; warnings of Python too.
     """
     if log_format not in {"json", "console"}:
         message = f"LOG_FORMAT must be json or console, not {log_format!r}."
         raise ValueError(message)
+    logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -217,6 +256,7 @@ def formatter(log_format: str) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[
+            _add_parts,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _add_time,
             _add_exception,
@@ -224,6 +264,11 @@ def formatter(log_format: str) -> logging.Formatter:
             render,
         ],
     )
+
+
+def line() -> logging.Formatter:
+    """The same for granian, which sets its log up before there are settings (jobplatform/granian.json)."""
+    return formatter(os.environ.get("LOG_FORMAT") or "json")
 
 
 # ------------------------------------------------------------------------------------------------ metrics

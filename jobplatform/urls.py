@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobplatform import health
+from projects import schema  # noqa: F401 - how requests authenticate, for the description
 
 
 @extend_schema(exclude=True)
@@ -28,6 +29,8 @@ class SchemaView(SpectacularAPIView):
 def _schema() -> Any:
     return SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
 
+
+admin.autodiscover()  # only here: the other processes start without pages
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="docs")),

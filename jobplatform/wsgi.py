@@ -1,7 +1,9 @@
 """WSGI entry point of the API and the admin."""
 
 import os
+import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
@@ -9,11 +11,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
 _django = get_wsgi_application()
 
 from events import log  # noqa: E402 - models are ready only now
+from jobplatform import tracing  # noqa: E402
 from jobplatform.api.connections import Places  # noqa: E402
 from jobplatform.api.shortcut import Shortcut  # noqa: E402
 from jobplatform.checks import refuse_bad_boot  # noqa: E402
 
-refuse_bad_boot()
+try:
+    refuse_bad_boot()
+except ImproperlyConfigured as refusal:
+    sys.exit(f"{refusal}")
 log.adopt_cluster()
 
-application = Places(Shortcut(_django))
+tracing.start("web")
+application = tracing.wsgi(Places(Shortcut(_django)))

@@ -3,7 +3,7 @@
 from jobs.outcomes import Block, Cancel, Done, Park, Reject, RetryIn
 from jobs.policy import Batch, Lane, Limit, Retry, Unique, Wait, exponential
 from jobs.registry import handler
-from jobs.run import Run
+from jobs.run import Run, Woken
 
 __all__ = [
     "Batch",
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "Unique",
     "Wait",
+    "Woken",
     "exponential",
     "handler",
 ]

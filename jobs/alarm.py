@@ -12,6 +12,7 @@ from jobs.errors import TimedOut
 MASKED_SECONDS = 0.02  # how soon a masked signal tries again
 
 _deadline = 0.0
+_hastened = -1.0  # the deadline of a handler that is not to wait for it
 _installed = False
 _active = False
 
@@ -36,6 +37,14 @@ def start(deadline: float) -> None:
     _active = True
     if _installed and (_next == 0.0 or _next > deadline):
         _set(deadline)
+
+
+def hasten(deadline: float) -> None:
+    """End the handler that runs until this deadline now, if it still does. From any thread."""
+    global _hastened  # noqa: PLW0603 - one timer per process
+    _hastened = deadline
+    if _installed and _active and _deadline == deadline:
+        signal.pthread_kill(_main, signal.SIGALRM)
 
 
 def end() -> None:
@@ -79,7 +88,7 @@ def _ring(_signum: int, _frame: FrameType | None) -> None:
     if _masked:
         _set(time.monotonic() + MASKED_SECONDS)
         return
-    if time.monotonic() >= _deadline:
+    if time.monotonic() >= _deadline or _deadline == _hastened:
         end()
         raise TimedOut
     _set(_deadline)

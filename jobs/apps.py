@@ -5,6 +5,7 @@ import importlib
 from django.apps import AppConfig
 from django.conf import settings
 
+from jobplatform import telemetry
 from jobs import registry
 
 
@@ -14,11 +15,13 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Bind `.enqueue`, and load the engine's own handlers and those from outside the repository."""
-        from jobs import handlers, interventions, services  # noqa: F401 - models are ready only now
+        from jobs import canary, handlers, interventions, services, subscribers  # noqa: F401 - models are ready only now
         from jobs.errors import RegistrationError
 
         registry.bind(services.enqueue)
+        telemetry.add_context(registry.context)
         interventions.register()
+        canary.register()
         for module in settings.JOBPLATFORM_HANDLERS:
             try:
                 importlib.import_module(module)

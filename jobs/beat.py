@@ -1,82 +1,98 @@
-"""Beat's scheduler: rows of django-celery-beat become jobs. No message is sent, so none can be lost or doubled."""
+"""Beat's scheduler: it makes jobs of the instants that are due. No message is sent, so none can be lost or doubled."""
 
-import datetime as dt
+import faulthandler
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
-from django.db import close_old_connections, transaction
+from celery.beat import Scheduler, Service
+from celery.signals import beat_init
+from django.db import connection
 from django_celery_beat.models import PeriodicTask
-from django_celery_beat.schedulers import DatabaseScheduler
-from uuid_utils.compat import uuid7
 
-from events import log
-from events.log import NewEvent
-from jobs import registry, services
-from jobs.errors import JobsError, UnknownKind
-from jobs.schedule import PLATFORM
-from jobs.services import JobRequest
+from jobs import schedules, store
+from jobs.firing import LONGEST_WAIT, Rounds
+from jobs.pulse import Pulse
 
 logger = structlog.get_logger(__name__)
 
-UNIQUE_SECONDS = 7 * 86_400
+GRACE_SECONDS = 10
+"""A beat that was told to end has ended after this; it shows where it stood if it had not by itself."""
 
 
-class JobScheduler(DatabaseScheduler):  # type: ignore[misc] # django-celery-beat has no types
-    """Submits a job where Celery's own scheduler would send a message.
+@beat_init.connect
+def _on_start(sender: Service, **_: Any) -> None:
+    if isinstance(sender.scheduler, JobScheduler):
+        sender.scheduler.owns_process = True
+
+
+class JobScheduler(Scheduler):
+    """Celery's clock, and nothing else of it: which instants are due is said by `jobs/instants.py`.
 
     The job of a (schedule, instant) is unique: two beats, or one that was restarted, create it once. A row that
     names an unknown kind is paused, with the reason on the row and an event.
     """
 
-    def install_default_entries(self, data: Any) -> None:
-        """Celery's own entry clears a result backend. There is none: the entry is no kind, and must not be a row."""
-        del data
-        PeriodicTask.objects.filter(task="celery.backend_cleanup").delete()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._rounds = Rounds()
+        self._tidied = False  # Celery's own row clears a result backend: there is none, and the row is no kind
+        self.owns_process = False
+        self._busy = True  # until its first round has ended: the checks of the start ask the database, too
+        self._ending = False
+        self._pulse = Pulse("beat")
+        super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Begin. What names an unknown kind is paused now, and not only when it would fire."""
-        super().setup_schedule()
-        for row in PeriodicTask.objects.filter(enabled=True).order_by("name"):
-            if registry.find(row.task) is None:
-                _pause(row, f"No handler is registered for the kind {row.task!r}.")
+        """Nothing: a signal may come meanwhile, see `close`."""
 
-    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
-        """Fire one entry."""
-        entry = self.reserve(entry) if advance else entry
-        if advance:
-            self._do_sync()
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Fire what is due. Returns the seconds until the next tick. Raises SystemExit when beat is to end."""
+        self._busy = True
         try:
-            services.submit_unique(
-                project_id=PLATFORM,
-                request=JobRequest(kind=entry.task, payload=entry.kwargs or {}, metadata={"schedule": entry.name}),
-                key=f"schedule:{entry.name}:{_instant(entry)}",
-                seconds=UNIQUE_SECONDS,
-            )
-        except UnknownKind as error:
-            _pause(entry, str(error))
-        except JobsError as error:
-            logger.error("schedule not fired", handler="beat", action="fire", details=f"{entry.name}: {error}")
+            began = time.monotonic()
+            delay = self._step()
+            self._note(lambda: self._pulse.round(time.monotonic() - began))
+        except SystemExit:
+            connection.close()  # it was in the middle of a statement
+            raise
         finally:
-            close_old_connections()
+            self._busy = False
+        if self._ending:  # whoever rolled back met an error, and that one took the place of the SystemExit
+            raise SystemExit
+        return delay
 
+    def close(self) -> None:
+        """End in order.
 
-def _instant(entry: Any) -> str:
-    """The instant that an entry fires for: the start of its interval, or its minute for clock schedules."""
-    now = dt.datetime.now(dt.UTC)
-    every = getattr(entry.schedule, "run_every", None)
-    seconds = max(1, int(every.total_seconds())) if isinstance(every, dt.timedelta) else 60
-    start = int(now.timestamp()) // seconds * seconds
-    return dt.datetime.fromtimestamp(start, dt.UTC).isoformat()
-
-
-def _pause(entry: Any, reason: str) -> None:
-    with transaction.atomic():
-        row = PeriodicTask.objects.select_for_update().get(name=entry.name)
-        if not row.enabled:
+        Celery calls it twice: in the handler of SIGTERM, which then raises SystemExit wherever beat was, and in the
+        end. In the handler the connection may be in the middle of a statement, whose lock nobody would give back.
+        """
+        if self.owns_process:  # whatever holds it up: instants that are due are fired by the next beat, or by the relay
+            faulthandler.dump_traceback_later(GRACE_SECONDS, exit=True, file=2)
+        if self._busy:
+            self._ending = True
             return
-        row.enabled = False
-        row.description = f"Paused: {reason}\n{row.description}"[:10_000]
-        row.save()
-        # Each pause is a subject of its own, so its one event is the first; a schedule has no row of ours to count in.
-        log.append([NewEvent(PLATFORM, "schedule.paused", uuid7(), 1, {"schedule": entry.name, "reason": reason})])
-    logger.warning("schedule paused", handler="beat", action="pause", details=f"{entry.name}: {reason}")
+        self._busy = True
+        self._note(self._pulse.stop)
+        super().close()
+
+    @staticmethod
+    def _note(note: Callable[[], None]) -> None:
+        """A pulse that cannot be written is one that is missed: beat itself goes on."""
+        try:
+            note()
+        except store.DATABASE_ERRORS as error:
+            logger.warning("pulse not noted", handler="beat", action="note", details=str(error)[:200])
+            store.drop_broken_connection()
+
+    def _step(self) -> float:
+        try:
+            if not self._tidied:
+                PeriodicTask.objects.filter(schedules.NONE_OF_OURS).delete()
+                self._tidied = True
+            return self._rounds.step()
+        except store.DATABASE_ERRORS as error:
+            logger.warning("database away", handler="beat", action="wait", details=str(error)[:200])
+            store.drop_broken_connection()
+            return LONGEST_WAIT

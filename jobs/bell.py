@@ -73,6 +73,15 @@ class Bell:
             for shelf, sweep in shelves.items():
                 self._shelves[shelf] = sweep or self._shelves.get(shelf, False)
 
+    def settle(self, patience: float) -> None:
+        """Wait until what was rung is heard, at most so many seconds: for a process that is about to end."""
+        ends = time.monotonic() + patience
+        while time.monotonic() < ends:
+            with self._line:  # so that nothing is just being sent
+                if not self._shelves and not self._unanswered:
+                    return
+            time.sleep(COALESCE_SECONDS)
+
     def hang_up(self) -> None:
         """Close the line; who rings next opens it anew, to wherever Django's connection leads by then."""
         with self._line:

@@ -57,6 +57,12 @@ class SubmitRefused(JobsError):
         self.code = code
 
 
+class DuplicateJob(JobsError):
+    """Another job has the unique key, and the kind wants no second one."""
+
+    code = "duplicate_job"
+
+
 class JobNotFound(JobsError):
     """There is no such job."""
 
@@ -81,10 +87,50 @@ class AlreadyResolved(JobsError):
     code = "already_resolved"
 
 
+class BatchNotFound(JobsError):
+    """There is no such batch."""
+
+    code = "batch_not_found"
+
+
+class BulkActNotFound(JobsError):
+    """There is no such act on many jobs."""
+
+    code = "bulk_act_not_found"
+
+
 class PauseNotFound(JobsError):
     """There is no such pause."""
 
     code = "pause_not_found"
+
+
+class ScheduleNotFound(JobsError):
+    """There is no such schedule."""
+
+    code = "schedule_not_found"
+
+
+class ScheduleExists(JobsError):
+    """The project has a schedule of this name."""
+
+    code = "schedule_exists"
+
+
+class InvalidSchedule(JobsError):
+    """What a schedule says is no time at which it could be due."""
+
+    code = "invalid_schedule"
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SettingsChanged(JobsError):
+    """Somebody else has changed the settings of this kind meanwhile: look at them again."""
+
+    code = "settings_changed"
 
 
 class TransactionBroken(JobsError):

@@ -50,7 +50,17 @@ def code_of(error: BaseException) -> str:
         code = None
     if isinstance(code, str) and _CODE.match(code):
         return code
-    return _CAMEL.sub("_", type(error).__name__).lower()[:64]
+    return _named(type(error))
+
+
+def code_of_class(cls: type[BaseException]) -> str:
+    """The code that the exceptions of a class have, unless one says otherwise of itself."""
+    code = getattr(cls, "code", None)
+    return code if isinstance(code, str) and _CODE.match(code) else _named(cls)
+
+
+def _named(cls: type[BaseException]) -> str:
+    return _CAMEL.sub("_", cls.__name__).lower()[:64]
 
 
 def is_code(code: object) -> bool:

@@ -8,8 +8,8 @@ from django.db import connection
 from pydantic import BaseModel, Field
 
 from events import log
-from jobplatform.api import idempotency
-from jobs import Batch, Done, Retry, Run, exponential, handler
+from jobs import Batch, Cancel, Done, Reject, Retry, Run, bulk, exponential, handler, rollups, tallies
+from jobs.models import BulkAct
 from jobs.states import ENDED
 
 
@@ -35,17 +35,73 @@ def rotate_log(job: Run[RotateLog]) -> Done:
     return Done({"made": made, "dropped": log.drop_partitions(before)})
 
 
+COUNTED_SLICES = 4000  # a minute or two; what is left is counted the next time
+
+
 class Tidy(BaseModel):
     """Nothing to say."""
+
+
+class DoInBulk(BaseModel):
+    """Which act."""
+
+    act_id: UUID
+
+
+@handler(
+    bulk.KIND,
+    payload=DoInBulk,
+    retry=Retry(max_attempts=20, backoff=exponential(1, cap=60)),
+    timeout=3600,
+    batch=Batch(1),
+    public=False,
+    confirm="never",
+    example={"act_id": UUID(int=0)},
+)
+def act_in_bulk(job: Run[DoInBulk]) -> Done | Cancel | Reject:
+    """Do an act on many jobs, slice by slice; whoever goes on with it begins where the last one ended."""
+    while True:
+        try:
+            act = bulk.step(job.payload.act_id)
+        except BulkAct.DoesNotExist:
+            return Reject("no_such_act")
+        if act.status != bulk.RUNNING:
+            return Done({"status": act.status, "matched": act.matched, "done": act.done, "skipped": act.skipped})
+        if job.cancelled:
+            bulk.abort(project_id=act.project_id, act_id=act.id, actor="platform", reason="its job was cancelled")
+            return Cancel("its job was cancelled")
+        job.progress(act.matched, act.matched, f"{act.done} done, {act.skipped} skipped")
+
+
+@handler("engine.count", payload=Tidy, batch=Batch(1), public=False, confirm="never", example={})
+def count(_job: Run[Tidy]) -> Done:
+    """Count the log for the metrics, so that a scrape finds little left to do."""
+    return Done({"complete": tallies.count(most_slices=COUNTED_SLICES)})
 
 
 # Slices, each a transaction of its own: a long one would hold back every reader of the log.
 SLICE = 5000
 _TIDY = {
-    "stored_responses": idempotency.PURGE,
+    "stored_responses": (
+        "delete from api_idempotency where ctid = any (array(select ctid from api_idempotency"
+        " where expires_at <= (select platform_now()) limit %(slice)s))"
+    ),
+    "bulk_acts": (
+        "delete from jobs_bulkact where id = any (array(select id from jobs_bulkact"
+        " where finished_at < clock_timestamp() - interval '90 days' limit %(slice)s))"
+    ),
+    "batches": (
+        "delete from jobs_jobbatch where id = any (array(select id from jobs_jobbatch"
+        " where ended_at < (select platform_now()) - interval '90 days' limit %(slice)s))"
+    ),
+    "rollups": rollups.TIDY,
     "pauses": (
         "delete from jobs_pause where id = any (array(select id from jobs_pause"
         " where until < (select platform_now()) - interval '7 days' limit %(slice)s))"
+    ),
+    "firings": (  # longer than a backfill reaches back
+        "delete from jobs_firing where (schedule_id, instant) in (select schedule_id, instant from jobs_firing"
+        " where instant < (select platform_now()) - interval '400 days' order by instant limit %(slice)s)"
     ),
     "workers": (
         "delete from jobs_worker where id = any (array(select id from jobs_worker"
@@ -106,7 +162,7 @@ limit 1
 
 @handler("engine.tidy", payload=Tidy, batch=Batch(1), public=False, confirm="never", example={})
 def tidy(_job: Run[Tidy]) -> Done:
-    """Remove what has expired: stored responses, unique keys, lanes without jobs, workers that are long gone."""
+    """Remove what has expired: stored responses, unique keys, empty lanes, workers that are long gone, old rollups."""
     removed = dict.fromkeys(_TIDY, 0)
     with connection.cursor() as cur:
         for name, statement in _TIDY.items():

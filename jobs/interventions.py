@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from jobs import extensions, lanes, registry, services, store
+from events.services import LARGEST_DATA
+from jobs import awaiting, extensions, lanes, registry, services, store, unique
 from jobs.bell import bell
 from jobs.errors import AlreadyResolved, InterventionNotFound, InvalidOption, WrongStatus
 from jobs.extensions import Action, Decision
@@ -133,7 +134,7 @@ def decide(job: Job, decision: Decision) -> None:
     """
     act, payload, output = _checked(job, decision)
     if _target(act) is Status.QUEUED:
-        services.keep_unique(job, decision.payload)
+        unique.keep(job, decision.payload)
     data = services.as_json(
         {"reason": decision.reason, "actor": decision.actor, "action": decision.action}
         | ({"attempt": job.attempt, "output": decision.output} if act.wants == "output" else {})
@@ -148,15 +149,37 @@ def decide(job: Job, decision: Decision) -> None:
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
 
 
-def resume(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> None:
-    """Let a blocked job go on, by its own id.
+def resume(
+    *, project_id: UUID, job_id: UUID, actor: str, reason: str = "", data: Mapping[str, Any] | None = None
+) -> None:
+    """Let a blocked job go on, or a parked one before its time, by its own id.
+
+    `data`: for the handler of a parked one, as `job.woken_by.data`.
 
     Raises:
         JobNotFound: the project has no such job.
-        WrongStatus: it is not blocked.
+        WrongStatus: it is neither blocked nor parked.
+        InvalidOption: there are data for a blocked one, or too many.
     """
+    reason = reason or "requested"
     with transaction.atomic():
-        decide(services.locked(project_id, job_id), Decision("resume", actor, reason or "requested"))
+        job = services.locked(project_id, job_id)
+        if job.status == Status.PARKED:
+            awaiting.resume(job, actor=actor, reason=reason, data=_fitting(data or {}))
+            services.audit_job("job.resume", job, actor, reason)
+            return
+        if data is not None and job.status == Status.BLOCKED:
+            message = "A job that is blocked runs again as it was: it takes no data."
+            raise InvalidOption(message, code="data_not_allowed", field="/data")
+        decide(job, Decision("resume", actor, reason))
+
+
+def _fitting(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = services.as_json(dict(data))
+    if len(text) > LARGEST_DATA or services.has_nul(text):
+        message = f"data has at most {LARGEST_DATA} bytes as JSON, and no NUL character."
+        raise InvalidOption(message, code="invalid_data", field="/data")
+    return data
 
 
 def foresee(job: Job, decision: Decision) -> dict[str, Any]:

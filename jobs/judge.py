@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 from uuid_utils.compat import uuid7
 
+from events.topics import subject_of
 from jobs.errors import TimedOut
 from jobs.failures import Failure, bounded, failure, from_exception, is_code
 from jobs.outcomes import OUTCOMES, Block, Cancel, Done, Outcome, Park, Reject, RetryIn
 from jobs.policy import LONGEST_WAIT, AskHuman, GiveUp, Retry, RetryAt, Wait
 from jobs.registry import Kind, find
 from jobs.states import Status
-from jobs.store import Claimed, Owned, Verdict
+from jobs.store import Awaited, Claimed, Owned, Verdict
 
 LARGEST_OUTPUT = 1024 * 1024
 BAD_OUTCOME_WAIT = 1.0  # seconds
@@ -35,6 +36,7 @@ class Finished:
     log: Sequence[Mapping[str, Any]] = ()
     progress: Mapping[str, Any] | None = None
     now: dt.datetime = field(default=_NOW)
+    cancelled: bool = False  # somebody asked to stop it
 
 
 def judge(kind: Kind[Any], finished: Finished) -> Verdict:
@@ -71,7 +73,13 @@ def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None) 
         _dump({"kind": job.kind, "reason": reason}),
         extra=_dump(extra),
         lane=job.lane,
+        lane_no=job.lane_no,
+        limit=_limit(job),
     )
+
+
+def _limit(job: Claimed | Owned) -> tuple[int, int] | None:
+    return None if job.limit_id is None else (job.limit_id, job.cost or 1)
 
 
 def died(kind: Kind[Any] | None, job: Owned, reason: str, *, shelf_id: int) -> Verdict:
@@ -157,10 +165,14 @@ def _done(kind: Kind[Any], finished: Finished, done: Done) -> Verdict:
         seconds=finished.seconds,
         extra=_dump(extra) if extra else None,
         lane=job.lane,
+        lane_no=job.lane_no,
+        limit=_limit(job),
     )
 
 
 def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verdict:
+    if isinstance(error, TimedOut) and finished.cancelled and not kind.retry.one_shot:
+        return _on_answer(kind, finished, Cancel("ended"), None)
     if isinstance(error, TimedOut):
         limit = finished.job.timeout or kind.timeout
         return _failed(kind, finished, failure("timeout", f"The handler ran longer than {limit:g} s."))
@@ -174,7 +186,7 @@ def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verd
             return _once_only(finished, from_exception(error))
         if finished.job.claim_no - finished.job.attempt >= answer.most:  # claims that cost nothing
             return _on_answer(kind, finished, Block("waited_too_often"), error)
-        return _again(finished, from_exception(error), answer.seconds)
+        return _again(finished, from_exception(error), _asked_for(error, answer.seconds))
     if isinstance(answer, type):
         problem = from_exception(error, retryable=False)
         answer = Reject(problem.code, problem.message) if answer is Reject else Cancel(problem.message)
@@ -199,18 +211,28 @@ def _on_answer(kind: Kind[Any], finished: Finished, answer: Outcome, error: Base
             return _verdict(job, Status.CANCELLED, "job.cancelled", "cancelled", finished.seconds, None, extra)
         case Park() if kind.retry.one_shot:
             return _once_only(finished, from_exception(error) if error else failure("parked"))
-        case Park(until):
+        case Park(until, event, subject):
             extra["attempt"] = job.attempt - 1
+            awaited = None if event is None else Awaited(event, subject, subject_of(job.project_id, event, subject))
             if isinstance(until, dt.datetime):
                 extra["due_at"] = until.isoformat()
             else:
                 extra["delay"] = _finite(until)
-            return _verdict(job, Status.PARKED, "job.parked", "parked", finished.seconds, None, extra)
+            return _parked(job, finished.seconds, extra, awaited)
         case RetryIn(seconds, reason):
             problem = from_exception(error) if error else failure("retry_requested", reason)
             return _failed(kind, finished, problem, delay=_finite(seconds))
     message = f"not an answer: {answer!r}"
     raise TypeError(message)
+
+
+def _parked(job: Claimed, seconds: float, extra: dict[str, Any], awaited: Awaited | None) -> Verdict:
+    if awaited is None:
+        return _verdict(job, Status.PARKED, "job.parked", "parked", seconds, None, extra)
+    extra["event"] = {"type": awaited.type, "subject": awaited.subject}
+    verdict = _verdict(job, Status.PARKED, "job.parked", "parked", seconds, None, extra)
+    verdict.awaited = awaited
+    return verdict
 
 
 def _once_only(finished: Finished, problem: Failure) -> Verdict:
@@ -267,7 +289,17 @@ def _holds_lane(kind: Kind[Any] | None, lane: str | None) -> bool:
 
 def _again(finished: Finished, problem: Failure, seconds: float) -> Verdict:
     extra = _extra(finished) | {"delay": _finite(seconds), "attempt": finished.job.attempt - 1}
-    return _verdict(finished.job, Status.QUEUED, "job.retrying", "retried", finished.seconds, problem, extra)
+    verdict = _verdict(finished.job, Status.QUEUED, "job.retrying", "retried", finished.seconds, problem, extra)
+    verdict.wait = seconds
+    return verdict
+
+
+def _asked_for(error: BaseException, seconds: float) -> float:
+    """How long to wait: what the error itself says (`retry_after`, seconds), as who answered asked; else `seconds`."""
+    told = getattr(error, "retry_after", None)
+    if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < LONGEST_WAIT:
+        return float(told)
+    return seconds
 
 
 def _verdict(  # noqa: PLR0917 - the columns of a verdict
@@ -282,7 +314,7 @@ def _verdict(  # noqa: PLR0917 - the columns of a verdict
     data: dict[str, Any] = {"kind": job.kind, "attempt": job.attempt, "duration_ms": round(seconds * 1000, 3)}
     if "reason" in extra:
         data["reason"] = extra.pop("reason")
-    data |= {name: extra[name] for name in ("delay", "due_at") if name in extra}
+    data |= {name: extra[name] for name in ("delay", "due_at", "event") if name in extra}
     if problem is not None:
         data["error"] = extra["error"] = problem.as_json()
     if status is Status.BLOCKED:
@@ -298,6 +330,8 @@ def _verdict(  # noqa: PLR0917 - the columns of a verdict
         seconds=seconds,
         extra=_dump(extra),
         lane=job.lane,
+        lane_no=job.lane_no,
+        limit=_limit(job),
     )
 
 

@@ -6,8 +6,9 @@ a lane that another has locked; that one looks after it when it commits, and the
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -55,13 +56,14 @@ def enter(rows: Sequence[NewJob]) -> None:
         transaction.on_commit(lambda: follow(settle(waits)))
 
 
-def enter_again(job: Job) -> Move:
-    """How an ended job enters its lane once more: at its end, for its old turn has passed."""
-    if job.lane is None:
-        return Move(job.id, job.project_id)
-    row = NewJob(job.id, job.project_id, job.kind, job.priority, None, "", lane=job.lane)
-    enter([row])
-    return Move(job.id, job.project_id, row.lane_no, row.gate)
+def enter_again(jobs: Sequence[Job]) -> list[Move]:
+    """How ended jobs enter their lanes once more: at the end, for their old turn has passed."""
+    rows = [NewJob(job.id, job.project_id, job.kind, job.priority, None, "", lane=job.lane) for job in jobs]
+    enter(rows)
+    return [
+        Move(row.id, row.project_id) if row.lane is None else Move(row.id, row.project_id, row.lane_no, row.gate)
+        for row in rows
+    ]
 
 
 def _last_numbers(keys: Sequence[Key], numbers: Sequence[int]) -> Iterable[tuple[Key, int]]:
@@ -78,13 +80,18 @@ class Settled:
     locked: set[Key]
 
 
-def settle(keys: Collection[Key], *, on: Connection | None = None) -> Settled:
-    """Open the next job of each of these lanes, where none is open. The caller rings when that is committed."""
+def settle(keys: Collection[Key], *, after: Mapping[Key, int] | None = None, on: Connection | None = None) -> Settled:
+    """Open the next job of each of these lanes, where none is open. The caller rings when that is committed.
+
+    `after`: numbers of jobs that went first in their lanes and have ended; whoever is left has a higher one.
+    """
     wanted, settled = set(keys), Settled({}, set())
+    after = after or {}
     for _ in range(AGAIN):
         found: set[Key] = set()
         again: set[Key] = set()
-        with store.run("advance", _named(sorted(wanted)), on) as cur:
+        named = sorted(wanted)
+        with store.run("advance", _named(named) | {"after": [after.get(key, 0) for key in named]}, on) as cur:
             for project_id, lane, shelf, later, changed in cur.fetchall():
                 found.add((project_id, lane))
                 if changed:
@@ -108,11 +115,15 @@ def leave(keys: Collection[Key]) -> None:
 
 def follow(settled: Settled, *, on: Connection | None = None) -> None:
     """After the commit: tell the workers what may run now, and look once more at lanes that were locked."""
-    for shelf, later in settled.filled.items():
-        bell.ring([shelf], sweep=later)
+    _ring(settled.filled)
     if settled.locked:
-        for shelf, later in settle(settled.locked, on=on).filled.items():
-            bell.ring([shelf], sweep=later)
+        _ring(settle(settled.locked, on=on).filled)
+
+
+def _ring(filled: Mapping[int, bool]) -> None:
+    for later in (False, True):
+        if shelves := [shelf for shelf, its in filled.items() if its == later]:
+            bell.ring(shelves, sweep=later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +152,5 @@ def sweep() -> int:
     return len(stuck)
 
 
-def _named(keys: Sequence[Key]) -> dict[str, list[UUID] | list[str]]:
+def _named(keys: Sequence[Key]) -> dict[str, list[Any]]:
     return {"project_id": [project for project, _ in keys], "lane": [lane for _, lane in keys]}

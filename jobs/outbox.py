@@ -5,42 +5,72 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
 import orjson
 import psycopg
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from psycopg.pq import TransactionStatus
 
-from jobs import alarm, lanes, store
+from jobplatform.api.database import Trouble, trouble
+from jobs import alarm, endings, store
 from jobs.bell import Bell
 from jobs.errors import LostClaim, TransactionBroken
 from jobs.judge import Finished, broken, judge
 from jobs.registry import Kind
-from jobs.states import ENDED, Status
+from jobs.states import Status
 from jobs.store import Claimed, Connection, Verdict
 
 logger = structlog.get_logger(__name__)
 
 LOST_AFTER = 12.0  # seconds of vain commits after which a rescuer may own the jobs: stop trying
 WITHIN_STATEMENT_TIMEOUT = "30s"
+CONFLICTS = 4  # deadlocks and the like that a function within a commit may meet; the last is the job's error
 
 T = TypeVar("T")
 
 # What the database will never take, as it is.
 _REFUSED = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
-_UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError)
+_PASSES = {Trouble.UNREACHABLE, Trouble.CONFLICT, Trouble.BUSY}
 
 
 def _gone(error: BaseException) -> bool:
     """Whether Django's connection is gone, so that nothing is said about what ran on it."""
-    return isinstance(error, _UNREACHABLE) and (connection.connection is None or connection.connection.closed)
+    away = isinstance(error, store.DATABASE_ERRORS) and trouble(error) is Trouble.UNREACHABLE
+    return away and (connection.connection is None or connection.connection.closed)
 
 
 def _passing(error: BaseException) -> bool:
-    """Whether a commit of verdicts alone may succeed a moment later: the database is away, full or locked."""
-    return isinstance(error, _UNREACHABLE) and not isinstance(error, _REFUSED)
+    """Whether a commit of verdicts alone may succeed a moment later: the database is away, full, locked, read-only."""
+    return trouble(error) in _PASSES
+
+
+class _Within:
+    """A function that runs within a commit. It may run again when all that it did was undone through no fault of it."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._running = False
+        self._conflicts = 0
+        self.passes = False  # whether what the last try met was nobody's error
+
+    def __call__(self) -> None:
+        self._running, self.passes = True, False
+        self._function()
+        if connection.connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            raise TransactionBroken  # COMMIT would undo everything and report no error
+        self._running = False
+
+    def passing(self, error: BaseException) -> bool:
+        """Whether the commit may succeed a moment later. What the function raised itself is mostly the job's error."""
+        if self._running:
+            self._conflicts += 1
+            again = self._conflicts < CONFLICTS and trouble(error) is Trouble.CONFLICT
+            self.passes = again or _gone(error)
+        else:
+            self.passes = _passing(error)
+        self._running = False
+        return self.passes
 
 
 class Outbox:
@@ -83,12 +113,14 @@ class Outbox:
         """Commit one verdict and run `within` in the same transaction: fence first, then the function, then commit.
 
         When it raises, that is this job's error: everything of the transaction is undone and the job is judged by it.
+        A database that is away, locked or in conflict is nobody's error: the whole is tried again.
         """
+        function = _Within(within)
         with self._lock:
             try:
-                done = self._persist(lambda: self._within(verdict, within), None, _gone)
+                done = self._persist(lambda: self._within(verdict, function), None, function.passing)
             except BaseException as error:
-                if _gone(error):
+                if function.passes:
                     raise
                 finished.result, finished.error = None, error
                 self.put(judge(kind, finished))
@@ -99,12 +131,7 @@ class Outbox:
         with transaction.atomic():
             with connection.cursor() as cur:
                 cur.execute(f"set local statement_timeout = '{WITHIN_STATEMENT_TIMEOUT}'")
-            if not self._write([verdict], None):
-                return False
-            within()
-            if connection.connection.pgconn.transaction_status == TransactionStatus.INERROR:
-                raise TransactionBroken  # COMMIT would undo everything and report no error
-        return True
+            return bool(endings.commit([verdict], worker=self.worker, within=within))
 
     def keep(
         self,
@@ -137,7 +164,7 @@ class Outbox:
     def _commit(self, verdicts: Sequence[Verdict], on: Connection | None, *, last: bool = False) -> None:
         """Commit a batch, and count what became of it. `last`: what cannot be stored now, cannot be helped."""
         try:
-            done = self._persist(lambda: self._write(verdicts, on), on, _passing)
+            done = self._persist(lambda: endings.commit(verdicts, worker=self.worker, on=on), on, _passing)
         except _REFUSED as error:
             if last:
                 raise
@@ -149,24 +176,6 @@ class Outbox:
         if refilled:
             self._bell.ring(refilled, sweep=True)
 
-    def _write(self, verdicts: Sequence[Verdict], on: Connection | None) -> dict[UUID, tuple[Status, int]]:
-        """One statement; for jobs with a lane one transaction, in which those behind the ended ones get their turn."""
-        if all(verdict.lane is None for verdict in verdicts):
-            return store.commit_many(verdicts, worker=self.worker, on=on)
-        with (on or store.connection_of_django()).transaction():
-            done = store.commit_many(verdicts, worker=self.worker, on=on)
-            left = {
-                (verdict.project_id, verdict.lane)
-                for verdict in verdicts
-                if verdict.lane is not None and verdict.id in done and done[verdict.id][0] in ENDED
-            }
-            settled = lanes.settle(left, on=on) if left else None
-        if settled is not None and on is None:
-            transaction.on_commit(lambda: lanes.follow(settled))  # at once, unless `within` is still to come
-        elif settled is not None:
-            lanes.follow(settled, on=on)
-        return done
-
     def _persist(self, commit: Callable[[], T], on: Connection | None, again: Callable[[BaseException], bool]) -> T:
         """Commit, trying again while the database is away, until a rescuer may own the jobs."""
         began = time.monotonic()
@@ -174,7 +183,7 @@ class Outbox:
         while True:
             try:
                 return commit()
-            except _UNREACHABLE as error:
+            except store.DATABASE_ERRORS as error:
                 if not again(error):
                     raise
                 if time.monotonic() - began > LOST_AFTER or (on is not None and on.closed):

@@ -34,9 +34,21 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Wait without holding a worker until a time (aware datetime, or seconds from now). Costs no attempt."""
+    """Wait without holding a worker until a time, or until an event if that comes first. Costs no attempt.
+
+    Args:
+        until: an aware datetime, or seconds from now.
+        event: a type of events: what another system reports (`payment.arrived`), or one of the platform's
+            (`job.processed`). It counts only in the job's own project.
+        subject: what the event is about: the very text that was reported with it, or the id of the platform's job.
+
+    What woke the job is `job.woken_by` in its next run, or `job.timed_out`. An event counts if it came after the job
+    was created, also while nobody waited for it yet, and wakes a job once.
+    """
 
     until: dt.datetime | float
+    event: str | None = None
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,17 @@ the shelves themselves: the relay puts it right every second, which is also how 
 import datetime as dt
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from events import audit
-from jobs import shelves
+from jobs import shelves, store
 from jobs.bell import bell
 from jobs.errors import InvalidOption, PauseNotFound
 from jobs.models import Pause
+
+MOST = 100
+"""So many pauses may a project have at once."""
 
 
 def pause(
@@ -25,17 +28,25 @@ def pause(
     kind: str | None = None,
     queue: str | None = None,
     until: dt.datetime | None = None,
+    schedules: str | None = None,
 ) -> Pause:
     """Pause the jobs of a project, a kind or a queue, or those that are all that is named here.
 
+    `schedules`: what becomes of the instants of their schedules, a `CatchUp`; None: as each schedule says.
+
     Raises:
-        InvalidOption: nothing is named, the reason is missing, or `until` is over.
+        InvalidOption: nothing is named, the reason is missing, `until` is over, or the project has too many already.
     """
     check(project_id=project_id, kind=kind, queue=queue, until=until, reason=reason)
     with transaction.atomic():
+        # Every shelf is compared with every pause, each second.
+        if project_id is not None and Pause.objects.filter(project_id=project_id).count() >= MOST:
+            message = f"A project may have {MOST} pauses at once."
+            raise InvalidOption(message, code="too_many_pauses")
         row = Pause.objects.create(
-            id=uuid7(), project_id=project_id, kind=kind, queue=queue, until=until, reason=reason, actor=actor
-        )
+            id=uuid7(), project_id=project_id, kind=kind, queue=queue, until=until, reason=reason, actor=actor,
+            schedules=schedules,
+        )  # fmt: skip
         _audit("pause.begin", row, actor, reason)
         apply()
     return row
@@ -51,7 +62,7 @@ def check(
     if not reason.strip():
         message = "A pause wants its reason."
         raise InvalidOption(message, code="reason_required", field="/reason")
-    if until is not None and until <= _now():
+    if until is not None and until <= store.now():
         message = "until is over already."
         raise InvalidOption(message, field="/until")
 
@@ -82,14 +93,6 @@ def apply() -> int:
     return len(changed)
 
 
-def _now() -> dt.datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("select platform_now()")
-        (now,) = cursor.fetchone()
-    assert isinstance(now, dt.datetime)  # noqa: S101 - SELECT of one function
-    return now
-
-
 def _audit(action: str, row: Pause, actor: str, reason: str) -> None:
     audit.record(
         action=action,
@@ -98,5 +101,10 @@ def _audit(action: str, row: Pause, actor: str, reason: str) -> None:
         subject_id=row.id,
         project_id=row.project_id,
         reason=reason,
-        data={"kind": row.kind, "queue": row.queue, "until": row.until and row.until.isoformat()},
+        data={
+            "kind": row.kind,
+            "queue": row.queue,
+            "until": row.until and row.until.isoformat(),
+            "schedules": row.schedules,
+        },
     )

@@ -8,6 +8,10 @@ from jobs.failures import Failure
 
 LONGEST_WAIT = 100 * 365 * 86_400.0  # seconds; no date is further away
 STEEPEST = 1000.0
+HEAVIEST = 10_000
+MOST_AT_ONCE = 1_000_000
+SLOWEST_RATE = 1e-6  # a second: once in twelve days
+FASTEST_RATE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +141,67 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Concurrency and rate per key across all workers."""
+    """How many jobs with the same key may run at once, and how many may start in a time, for all workers together.
+
+    Args:
+        concurrency: jobs that run at the same time.
+        rate: jobs that may start in `per` seconds.
+        per: seconds.
+        burst: jobs that may start at once after a rest; by default what the rate gives in a second, at least one.
+        by: payload fields that make the key; none: one key for all.
+        weight: as how many jobs one counts: a number, or the payload field that holds it.
+        name: kinds whose limits have the same name share their keys; by default it is the kind's own.
+        across_projects: one key for all projects together; otherwise each project has keys of its own.
+    """
 
     concurrency: int | None = None
     rate: float | None = None
-    key: str | None = None
+    per: float = 1.0
+    burst: float | None = None
+    by: tuple[str, ...] = ()
+    weight: int | str = 1
+    name: str = ""
+    across_projects: bool = False
+
+    def __post_init__(self) -> None:
+        if self.concurrency is None and self.rate is None:
+            message = "Limit() wants concurrency=, rate= or both."
+            raise ValueError(message)
+        if self.per <= 0:
+            message = f"Limit(per={self.per}): wants more than 0 seconds."
+            raise ValueError(message)
+        check_bounds(self.concurrency, self.a_second, self.burst)
+        if isinstance(self.weight, int) and not 1 <= self.weight <= HEAVIEST:
+            message = f"Limit(weight={self.weight}): wants 1 to {HEAVIEST}."
+            raise ValueError(message)
+
+    @property
+    def a_second(self) -> float | None:
+        """The rate per second."""
+        return None if self.rate is None else float(self.rate / self.per)
+
+    @property
+    def at_once(self) -> float | None:
+        """How many may start at once after a rest."""
+        return burst_of(self.a_second) if self.burst is None else float(self.burst)
+
+
+def burst_of(a_second: float | None) -> float | None:
+    """The burst that a rate per second has where none is named: what it gives in a second, at least one."""
+    return None if a_second is None else max(1.0, a_second)
+
+
+def check_bounds(concurrency: int | None, a_second: float | None, burst: float | None) -> None:
+    """Nothing, if a limit may have these bounds. Raises `ValueError`."""
+    if concurrency is not None and not 0 <= concurrency <= MOST_AT_ONCE:
+        message = f"concurrency={concurrency}: a limit wants 0 to {MOST_AT_ONCE}."
+        raise ValueError(message)
+    if a_second is not None and not SLOWEST_RATE <= a_second <= FASTEST_RATE:
+        message = f"a rate of {a_second:g} a second: a limit wants once in {1 / SLOWEST_RATE:g} s to {FASTEST_RATE:g}."
+        raise ValueError(message)
+    if burst is not None and (a_second is None or not 1 <= burst <= FASTEST_RATE):
+        message = f"burst={burst}: wants a rate, and 1 to {FASTEST_RATE:g}."
+        raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +226,24 @@ class Unique:
     Args:
         by: payload fields that make the key.
         seconds: how long the key is taken, counted from submission; None: until the job has ended.
+        otherwise: what becomes of one that comes while the key is taken. "existing": its creator gets the job that
+            there is. "reject": its creator gets an error. "replace": it takes the place of the one that still waits;
+            where that one runs already, it becomes a job of its own, which has the key from then on. "debounce": the
+            same, and the job runs `wait` seconds after the last of them came.
+        wait: see "debounce"; seconds.
+        longest: so many seconds after the first of them came it runs, even while more come.
     """
 
     by: tuple[str, ...] = ()
     seconds: float | None = None
+    otherwise: Literal["existing", "reject", "replace", "debounce"] = "existing"
+    wait: float = 0.0
+    longest: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.otherwise not in {"existing", "reject", "replace", "debounce"}:
+            message = f"Unique(otherwise={self.otherwise!r}): wants existing, reject, replace or debounce."
+            raise ValueError(message)
+        if (self.otherwise == "debounce") != (self.wait > 0) or not self.wait <= self.longest <= LONGEST_WAIT:
+            message = f"Unique(wait={self.wait}, longest={self.longest}): debounce wants 0 < wait <= longest."
+            raise ValueError(message)

@@ -12,12 +12,13 @@ import psycopg
 import structlog
 
 from events import consumers
-from jobs import doorbells, registry, shelves, slots, store, window, workers
+from jobs import doorbells, limits, registry, shelves, slots, store, tuning, window, workers
 from jobs.bell import Ear, bell
 from jobs.fairness import Turns
 from jobs.outbox import Outbox
 from jobs.registry import Kind
 from jobs.runner import Shift, run_batch
+from jobs.states import CANARIES
 from jobs.watch import Watch
 
 logger = structlog.get_logger(__name__)
@@ -126,7 +127,7 @@ def consume(post: Post, name: str, doorbell: UUID | None) -> dict[str, Any]:
             while not slots.stopping() and time.monotonic() < ends:
                 number = consumers.run(name)
                 read += number
-                if not number:
+                if number < consumers.SUBSCRIPTIONS[name].batch:  # the relay rings for what comes later
                     break
         finally:
             _hang_up(post)
@@ -151,6 +152,7 @@ def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -
     thorough = True  # look at both sorts of shelves before lingering; behind that, at a hint, the usual sort is enough
     busy = False
     while not slots.stopping():
+        kind = tuning.current(kind)
         capped = not hint and uncapped >= every - 1
         taken = _work(post, kind, outbox, pace, capped=capped, hint=hint)
         uncapped = 0 if capped else uncapped + 1
@@ -171,7 +173,7 @@ def _rounds(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, ear: Ear) -
                     break
             continue
         busy = False
-        if not _slot_free(kind.queue):
+        if kind.name.startswith(CANARIES) or not _slot_free(kind.queue):  # the next canary is a minute away
             break
         if ear.open(store.connection_of_django()):
             # What was committed between the empty claim and LISTEN was not notified to us: look once more.
@@ -200,7 +202,7 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
     try:
         if kind.is_async:
             # What came back with a cap is looked for by halves: new jobs among it would hide the culprit for ever.
-            return window.run_window(shift, refill=_no_refill if capped else partial(_refill, post, kind))
+            return window.run_window(shift, refill=_no_refill if capped else partial(_refill, post, shift))
         run_batch(shift)
     except BaseException:
         # The handlers of these ran (or may have), and their outcomes were not committed: they are charged.
@@ -209,7 +211,7 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
     finally:
         post.watch.end()
     pace.measure(len(jobs), time.monotonic() - began)
-    if len(jobs) == most and not capped:
+    if len(jobs) == most and not capped and kind.limit is None:
         _raise_marks(jobs)
     return len(jobs)
 
@@ -218,21 +220,20 @@ def _claim(
     post: Post, kind: Kind[Any], batch: int, *, capped: bool = False, hint: tuple[int, ...] = ()
 ) -> list[store.Claimed]:
     turns = post.turns.setdefault(kind.name, Turns())
-    jobs = store.claim_many(
-        kind.name,
-        batch=batch,
-        worker=post.worker,
-        announce=kind.announces,
-        capped=capped,
-        hint=hint,
-        served=turns.served(),
-        lazy=_may_be_lazy(kind),
-    )
+    how: dict[str, Any] = {
+        "worker": post.worker,
+        "announce": kind.announces,
+        "capped": capped,
+        "hint": hint,
+        "served": turns.served(),
+        "lazy": _may_be_lazy(kind),
+    }
+    jobs = limits.claim(kind, batch, **how) if kind.limit else store.claim_many(kind.name, batch=batch, **how)
     turns.take([(job.project_id, job.weight) for job in jobs])
     return jobs
 
 
-def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
+def _refill(post: Post, shift: Shift, room: int) -> list[store.Claimed]:
     """Claim for a window that is at work. Its jobs run on while the database is away.
 
     It is not filled while another kind waits for the slot, or jobs with a cap for a window of their own.
@@ -244,11 +245,12 @@ def _refill(post: Post, kind: Kind[Any], room: int) -> list[store.Claimed]:
         if now - post.looked >= CROWD_SECONDS:
             post.looked = now
             _plan_anew(post)
-            if _crowded(kind, capped=True):
+            if _crowded(shift.kind, capped=True):
                 post.refilled_in_vain = now
                 return []
+        kind = shift.kind = tuning.current(shift.kind)
         jobs = _claim(post, kind, room)
-        if len(jobs) == room:
+        if len(jobs) == room and kind.limit is None:
             _raise_marks(jobs)
     except store.DATABASE_ERRORS as error:
         # The claim may have been made: what it took stands under our name until the watch gives it back.

@@ -4,6 +4,7 @@ Everything here is a repair of hints from the truth in the database, so any numb
 any moment, and none must run for a job to stay safe.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -11,21 +12,45 @@ import psycopg
 import structlog
 from celery import Celery
 from django.conf import settings
+from django.db import connection
 from kombu.exceptions import OperationalError as BrokerError
 
 from events import consumers, log
-from jobs import doorbells, lanes, pauses, registry, schedule, services, shelves, store, workers
+from jobplatform import tracing
+from jobs import (
+    batches,
+    canary,
+    doorbells,
+    lanes,
+    limits,
+    pauses,
+    registry,
+    schedule,
+    services,
+    shelves,
+    store,
+    workers,
+)
 from jobs.bell import CHANNEL, decode
 from jobs.doorbells import InFlight, Queue
+from jobs.firing import Rounds
+from jobs.pulse import Pulse
 from jobs.shelves import DueKind
+from jobs.states import LIVE_SECONDS
 
 logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.25
+ACTIVE_SECONDS = 1.0  # behind the last thing that happened; then it looks only with its chores, or when a job is due
 CHORES_SECONDS = 1.0
 HELD_EVERY = 15.0
+COUNTED_EVERY = 60.0
+SOONEST_SECONDS = 0.02  # what limits let out together within this time
 PARTITIONS_EVERY = 3600.0
+SCHEDULES_EVERY = 60.0  # beat fires them; this is for what it missed
+SCHEDULES_BUDGET = 0.2  # seconds; it must not keep the doorbells waiting
 SETTLE_SECONDS = 0.003  # a lingering pump hears the same notification and is usually faster
+BROKER_AGAIN_SECONDS = 1.0  # how soon the broker is tried again that did not take a doorbell
 BUSY_SECONDS = 0.02  # with pumps at work on a kind, another is rung only when something is due for longer than this
 SWEEP_SHARE = 50  # a sweep may take a fiftieth of the time
 LOCK = 7_301_990_144  # advisory lock: one relay rings at a time
@@ -42,6 +67,16 @@ class Relay:
     _lanes_at: float = 0.0
     _held_at: float = 0.0
     _partitions_at: float = 0.0
+    _counted_at: float = 0.0
+    _limits_at: float = 0.0
+    _schedules_at: float = 0.0
+    _schedules: Rounds = field(default_factory=Rounds)
+    _canaries_at: float = 0.0
+    _held_out: bool = False  # another relay was ringing, or hangs in the middle of it: then this is no round
+    _pulse: Pulse = field(default_factory=lambda: Pulse("relay"))
+    _broker_at: float = 0.0
+    _active_until: float = 0.0
+    _due_at: float = 0.0  # when the next job is due that is not yet
     _pause: float = field(default=0.1)
 
     def run(self) -> None:
@@ -50,11 +85,13 @@ class Relay:
             try:
                 self._start()
                 while not self.stopping:
-                    self.step(POLL_SECONDS)
+                    self.step(self._patience())
                     self._pause = 0.1
             except store.DATABASE_ERRORS as error:
                 logger.warning("database away", handler="relay", action="wait", details=str(error)[:200])
-                store.drop_broken_connection()
+                # Also one that still stands, to a database that takes no writes: while it did not, no heart could be
+                # heard either, and whether somebody is dead is told by a connection that has stood for long enough.
+                connection.close()
                 time.sleep(self._pause)  # the database is away; there is no named moment to wait for
                 self._pause = min(2.0, self._pause * 2)
 
@@ -64,13 +101,24 @@ class Relay:
         self._make_partitions()
         consumers.ensure_rows()
         schedule.ensure_rows()
+        limits.align()
         psycopg.Cursor(store.connection_of_django()).execute(f"listen {CHANNEL}")
         shelves.sweep()
 
+    def _patience(self) -> float:
+        """For how many seconds nothing needs a look: notifications tell of new jobs, the marks of those that wait."""
+        now = time.monotonic()
+        if now < self._active_until:
+            return POLL_SECONDS
+        return min(self._chores_at, max(self._due_at, self._broker_at)) - now
+
     def step(self, patience: float) -> None:
         """Wait up to `patience` seconds for news, then do what is due."""
-        self._listen(patience)
+        self._listen(max(SOONEST_SECONDS, min(patience, self._limits_at - time.monotonic())))
         now = time.monotonic()
+        if now >= self._limits_at:
+            wait = limits.sweep()
+            self._limits_at = math.inf if wait is None else now + min(CHORES_SECONDS, wait)
         if now >= self._sweep_at:
             shelves.sweep()
             taken = time.monotonic() - now
@@ -79,16 +127,37 @@ class Relay:
             self._chores_at = now + CHORES_SECONDS
             self.chores()
         self.ring()
+        if not self._held_out:
+            self._pulse.round(time.monotonic() - now)
 
     def chores(self) -> None:
-        """Wake what is parked and due; rescue what dead workers hold; end who holds back the log."""
-        while services.wake_parked():
+        """Wake what is parked; rescue what the dead hold; fire what beat missed; end who holds back the log."""
+        with store.run("chores", {"live": LIVE_SECONDS, "consumers": list(consumers.SUBSCRIPTIONS)}) as cur:
+            ((parked, standing, grouped, paused, limited, silent, unread, due_in),) = cur.fetchall()
+        while parked and services.wake_parked():
             pass
-        self._sweep_lanes()
-        pauses.apply()
-        for worker in workers.stale(on=store.connection_of_django()):
+        if standing:
+            self._sweep_lanes()
+        while grouped and batches.sweep() == batches.SWEPT:
+            pass
+        now = time.monotonic()
+        if limited:
+            self._limits_at = min(self._limits_at, now)
+        self._due_at = now if unread else math.inf if due_in is None else now + due_in
+        if time.monotonic() >= self._counted_at:
+            self._counted_at = time.monotonic() + COUNTED_EVERY
+            limits.recount()
+        if paused:
+            pauses.apply()
+        for worker in workers.stale(on=store.connection_of_django()) if silent else ():
             workers.rescue(worker, started=None, seen=False)
         self._make_partitions()
+        if time.monotonic() >= self._schedules_at:
+            complete = self._schedules.step(budget=SCHEDULES_BUDGET) > 0
+            self._schedules_at = time.monotonic() + (SCHEDULES_EVERY if complete else CHORES_SECONDS)
+        if settings.CANARY_SECONDS and time.monotonic() >= self._canaries_at:
+            self._canaries_at = time.monotonic() + min(canary.LOOK_SECONDS, settings.CANARY_SECONDS)
+            canary.send(doorbells.queues(on=store.connection_of_django()), every=settings.CANARY_SECONDS)
         if settings.LOG_HELD_SECONDS and time.monotonic() >= self._held_at:
             self._held_at = time.monotonic() + HELD_EVERY
             for writer in log.end_writers(settings.LOG_HELD_SECONDS):
@@ -110,14 +179,23 @@ class Relay:
 
     def ring(self) -> int:
         """Ring for the kinds that are due and whose queue has a free slot. Returns how many doorbells were sent."""
+        now = time.monotonic()
+        if now < self._broker_at:
+            return 0
+        self._held_out = False
+        if self._active_until <= now < self._due_at:
+            return 0
+        self._due_at = math.inf  # the chores will know
         link = store.connection_of_django()
         due = shelves.due_kinds()
         waiting = consumers.waiting()
         if not due and not waiting:
             return 0
+        self._active_until = now + ACTIVE_SECONDS
         with psycopg.Cursor(link) as cur:
             row = cur.execute("select pg_try_advisory_lock(%s)", (LOCK,)).fetchone()
             if not (row and row[0]):
+                self._held_out = True
                 return 0
             try:
                 return self._ring(due, waiting)
@@ -139,15 +217,21 @@ class Relay:
                 continue
             if not _more(flying.get((kind, queue.name)), late):
                 continue
-            if self._send(kind, queue.name, link):
-                used[queue.name] = used.get(queue.name, 0) + 1
-                rung += 1
+            if not self._send(kind, queue.name, link):
+                # A broker that hangs takes seconds to refuse each doorbell, and the chores must not wait for them all.
+                self._broker_at = time.monotonic() + BROKER_AGAIN_SECONDS
+                break
+            used[queue.name] = used.get(queue.name, 0) + 1
+            rung += 1
         return rung
 
     def _send(self, kind: str, queue: str, link: store.Connection) -> bool:
         doorbell = doorbells.ring(kind, queue, on=link)
         try:
-            self.app.send_task(kind, args=[str(doorbell)], queue=queue, ignore_result=True, retry=False)
+            with tracing.ringing(kind) as headers:
+                self.app.send_task(
+                    kind, args=[str(doorbell)], queue=queue, ignore_result=True, retry=False, headers=headers
+                )
         except (BrokerError, OSError) as error:
             doorbells.forget([doorbell], on=link)
             logger.warning("broker away", handler="relay", action="ring", details=f"{kind}: {str(error)[:200]}")
@@ -161,6 +245,7 @@ class Relay:
         notices = list(link.notifies(timeout=patience, stop_after=1))
         if not notices:
             return
+        self._active_until = time.monotonic() + ACTIVE_SECONDS
         time.sleep(SETTLE_SECONDS)
         notices += link.notifies(timeout=0)
         filled: dict[int, bool] = {}

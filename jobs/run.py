@@ -1,5 +1,6 @@
 """What a handler receives: a job, without any database behind it."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -7,6 +8,16 @@ from uuid import UUID
 
 P = TypeVar("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """What woke a job that was parked. `type` is "job.resumed" when a person did, and empty when its time was over."""
+
+    type: str
+    subject: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    occurred_at: dt.datetime | None = None
 
 
 class Desk(Protocol):
@@ -23,6 +34,9 @@ class Desk(Protocol):
 
     def cancelled(self, run: "Run[Any]") -> bool:
         """Whether somebody asked to stop the job."""
+
+    def woken(self, run: "Run[Any]") -> Woken | None:
+        """What ended the last waiting of the job; None when it has not waited."""
 
 
 @dataclass(slots=True)  # not frozen: that costs four times as much, once per job
@@ -58,3 +72,15 @@ class Run(Generic[P]):
     def cancelled(self) -> bool:
         """Whether somebody asked to stop the job; a cooperative handler then answers `Cancel()`."""
         return self.desk.cancelled(self)
+
+    @property
+    def woken_by(self) -> Woken | None:
+        """The event that ended the last `Park(event=)`; None when the time did, or the job has not waited."""
+        woken = self.desk.woken(self)
+        return woken if woken is not None and woken.type else None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the job was parked, and runs again because the time was over."""
+        woken = self.desk.woken(self)
+        return woken is not None and not woken.type

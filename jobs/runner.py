@@ -15,14 +15,14 @@ from uuid import UUID
 import orjson
 from pydantic import ValidationError
 
-from jobs import alarm, registry, slots, store
+from jobs import alarm, awaiting, registry, slots, store
 from jobs.errors import JobsError, LostClaim
 from jobs.failures import bounded, from_exception
 from jobs.judge import Finished, bad_outcome, judge, released
 from jobs.outbox import Outbox
 from jobs.outcomes import Done
 from jobs.registry import Kind
-from jobs.run import Run
+from jobs.run import Run, Woken
 from jobs.store import Claimed, Connection, Verdict
 
 FLUSH_SECONDS = 0.05  # a finished outcome waits at most this long for its commit
@@ -38,7 +38,7 @@ class Note:
     progress: dict[str, Any] | None = None
     progress_kept: float = 0.0
     steps: dict[str, Any] | None = None
-    cancelled: bool = False
+    cancelled_at: float | None = None  # when somebody's wish to stop it was heard of (monotonic seconds)
 
 
 class Shift:
@@ -110,7 +110,25 @@ class Shift:
     def cancelled(self, run: Run[Any]) -> bool:
         """Whether somebody asked to stop the job."""
         note = self.notes.get(run.id)
-        return note is not None and note.cancelled
+        return note is not None and note.cancelled_at is not None
+
+    def hear_cancel(self, job_id: UUID, now: float) -> None:
+        """Somebody asked to stop a job."""
+        note = self.notes.setdefault(job_id, Note())
+        if note.cancelled_at is None:
+            note.cancelled_at = now
+
+    def deaf(self, job_id: UUID, now: float) -> bool:
+        """Whether a job was asked to stop, and has not in the time that its kind gives it."""
+        note = self.notes.get(job_id)
+        return note is not None and note.cancelled_at is not None and now - note.cancelled_at >= self.kind.cancel_grace
+
+    def woken(self, run: Run[Any]) -> Woken | None:
+        """What ended the last waiting of the job."""
+        job, _ = self.running[run.id]
+        if job.claim_no == 1:
+            return None
+        return awaiting.woken(run.project_id, run.id, on=self._link())
 
     # -- the steps of the batch
 
@@ -134,21 +152,27 @@ class Shift:
         finished = Finished(job, result, error, time.monotonic() - began)
         if note is not None:
             finished.log, finished.progress = note.log, note.progress
+            finished.cancelled = note.cancelled_at is not None
         verdict = _judge(self.kind, finished)
         within = result.within if error is None and isinstance(result, Done) else None
         if within is not None and verdict.event == "job.processed":
             self.outbox.commit_within(verdict, within, self.kind, finished)
         else:
             self.outbox.put(verdict)
+        if verdict.wait is not None and verdict.limit is not None:
+            self.hand_back("limit_closed", limit_id=job.limit_id)
 
-    def hand_back(self, reason: str) -> int:
-        """Give back what has not started. Safe from any thread: each job is popped once."""
-        back = []
+    def hand_back(self, reason: str, *, limit_id: int | None = None) -> int:
+        """Give back what has not started, or what of it has this key. Safe from any thread: each job is popped once."""
+        back: list[Claimed] = []
+        others: list[Claimed] = []
         while self.waiting:
             try:
-                back.append(self.waiting.pop())
+                job = self.waiting.pop()
             except IndexError:
                 break
+            (back if limit_id is None or job.limit_id == limit_id else others).append(job)
+        self.waiting.extendleft(others)
         for job in reversed(back):
             self.outbox.put(released(job, reason))
         return len(back)
@@ -208,7 +232,7 @@ def _perform(shift: Shift, job: Claimed) -> tuple[Any, BaseException | None]:
     """Call the handler under its timeout. Whatever it raises is a value here; nothing of it leaves the batch."""
     kind = shift.kind
     deadline = time.monotonic() + (job.timeout or kind.timeout)
-    token = registry.current_project.set(job.project_id)
+    token = registry.current_job.set(job)
     result: Any = None
     error: BaseException | None = None
     try:
@@ -221,7 +245,7 @@ def _perform(shift: Shift, job: Claimed) -> tuple[Any, BaseException | None]:
         alarm.end()
         error = raised
     finally:
-        registry.current_project.reset(token)
+        registry.current_job.reset(token)
     if not shift.inside and store.left_open(shift.django) and error is None:
         error = TransactionLeftOpen()
     return None if error else result, error

@@ -10,15 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from django.apps import apps
+from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobs import registry
 
-PLATFORM = UUID(int=0)
-"""The project of the platform's own jobs."""
+LOCK = 7_301_990_145  # advisory lock: one process makes the rows at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class Scheduled:
 
 SCHEDULES = (
     Scheduled("rotate the log", "log.rotate", 6 * 3600, description="Makes the coming day partitions, drops old ones."),
+    Scheduled("count the log", "engine.count", 60, description="Counts events and durations for the metrics."),
     Scheduled("tidy up", "engine.tidy", 3600, description="Removes expired keys, stored responses and old workers."),
 )
 
@@ -54,16 +54,21 @@ def unknown_kinds() -> list[tuple[str, str]]:
 def ensure_rows() -> int:
     """Make the rows of shipped schedules that do not exist yet; what people edited stays. Returns how many."""
     made = 0
-    for item in shipped():
-        every, _ = IntervalSchedule.objects.get_or_create(every=item.seconds, period=IntervalSchedule.SECONDS)
-        _, new = PeriodicTask.objects.get_or_create(
-            name=item.name,
-            defaults={
-                "task": item.kind,
-                "interval": every,
-                "kwargs": json.dumps(dict(item.payload)),
-                "description": item.description,
-            },
-        )
-        made += new
+    with transaction.atomic():
+        # Relays start at the same time, and nothing in the table of intervals forbids the same one twice.
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+        for item in shipped():
+            if PeriodicTask.objects.filter(name=item.name).exists():
+                continue
+            # An interval of its own: many may be as long, and editing another's would change this one.
+            every = IntervalSchedule.objects.create(every=item.seconds, period=IntervalSchedule.SECONDS)
+            PeriodicTask.objects.create(
+                name=item.name,
+                task=item.kind,
+                interval=every,
+                kwargs=json.dumps(dict(item.payload)),
+                description=item.description,
+            )
+            made += 1
     return made

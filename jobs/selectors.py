@@ -6,7 +6,7 @@ where to go on.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,8 +18,8 @@ from django.db.models import QuerySet
 from events import log
 from jobplatform.api.walks import walk
 from jobs.errors import JobNotFound, PauseNotFound
-from jobs.models import RARE, Pause
-from jobs.states import ENDED, LIVE_SECONDS, Gate, Status
+from jobs.models import RARE, BulkAct, JobBatch, LimitKey, Pause
+from jobs.states import ENDED, Status
 
 SCAN_ROWS = 10_000
 """So many jobs one page looks at, whatever it finds among them."""
@@ -33,12 +33,16 @@ CLOCKS_APART = dt.timedelta(seconds=10)
 SETTLED = frozenset({*ENDED, Status.BLOCKED, Status.PENDING_APPROVAL})
 """Statuses in which nothing moves a job on by itself: what `?wait=` waits for."""
 
-_HEAD = """id, kind, status, stage, attempt, max_attempts, priority, lane, confirm, quality, due_at, created_at,
-    started_at, finished_at, cancel_requested"""
+_HEAD = """id, kind, status, stage, attempt, max_attempts, priority, lane, batch_id, confirm, quality, due_at,
+    created_at, started_at, finished_at, cancel_requested"""
 _BODY = ("error", "progress", "metadata", "payload", "output", "steps")
-_COLUMNS = f"{_HEAD}, {', '.join(f'{name}::text' for name in _BODY)}"
+_EVENT = """case when j.status = 'parked' then (
+    select jsonb_build_object('type', a.type, 'subject', a.subject)::text from jobs_awaited a
+    where a.job_id = j.id and a.project_id = j.project_id
+) end as event"""
+_COLUMNS = f"{_HEAD}, {_EVENT}, {', '.join(f'{name}::text' for name in _BODY)}"
 
-_GET = f"select {_COLUMNS} from jobs_job where id = %(id)s and project_id = %(project_id)s"  # noqa: S608 - constants of this module
+_GET = f"select {_COLUMNS} from jobs_job j where id = %(id)s and project_id = %(project_id)s"  # noqa: S608 - constants of this module
 
 # What several requests wait for, in one statement.
 _AWAITED = f"""
@@ -50,9 +54,9 @@ where x.last_look or j.status = any(%(settled)s)
 
 # The bounded scan by an index that has the order of the list, then the filters.
 _LIST = walk(
-    head=_HEAD,
+    head=f"{_HEAD}, event",
     page=f"""
-    select {_HEAD}
+    select {_HEAD}, {_EVENT}
     from (
         select * from jobs_job j where {{within}} order by j.id {{direction}} limit {{scan}}
     ) j
@@ -70,7 +74,7 @@ select j.id from jobs_job j where {within} order by j.id {direction} offset {sca
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as the API shows it. The last fields are JSON texts."""
+    """A job as the API shows it. The last fields are JSON texts; `event` is what else than its due time may wake it."""
 
     id: UUID
     kind: str
@@ -80,6 +84,7 @@ class JobRow:
     max_attempts: int | None
     priority: int
     lane: str | None
+    batch_id: UUID | None
     confirm: str | None
     quality: float | None
     due_at: dt.datetime
@@ -87,6 +92,7 @@ class JobRow:
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     cancel_requested: bool
+    event: str | None
     error: str | None
     progress: str | None
     metadata: str | None
@@ -106,6 +112,8 @@ class JobFilter:
     error_code: str | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
+    batch_id: UUID | None = None
+    ids: Sequence[UUID] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -154,6 +162,35 @@ def awaited(jobs: Sequence[tuple[UUID, UUID, bool]], *, on: psycopg.Connection[A
         return {row[0]: JobRow(*row) for row in cur.execute(_AWAITED, params, prepare=False).fetchall()}
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedRow:
+    """What changes of a job while somebody watches it. `position` and `seq`: of its last event. Two JSON texts last."""
+
+    id: UUID
+    kind: str
+    status: str
+    position: int
+    seq: int
+    attempt: int
+    progress: str | None
+    error: str | None
+
+
+_WATCHED = """
+select j.id, j.kind, j.status, j.position, j.seq, j.attempt, j.progress::text, j.error::text
+from unnest(%(id)b::uuid[], %(project_id)b::uuid[]) as x (job_id, job_project_id)
+join jobs_job j on j.id = x.job_id and j.project_id = x.job_project_id
+"""
+
+
+def watched(jobs: Iterable[tuple[UUID, UUID]]) -> dict[UUID, WatchedRow]:
+    """How these jobs (id, project) stand, by id."""
+    pairs = list(jobs)
+    params = {"id": [pair[0] for pair in pairs], "project_id": [pair[1] for pair in pairs]}
+    with log.cursor() as cur:
+        return {row[0]: WatchedRow(*row) for row in cur.execute(_WATCHED, params, prepare=True).fetchall()}
+
+
 def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: bool, limit: int) -> Scan:
     """Jobs of a project by id, which is the order of their creation, beyond `edge`, at most `limit`.
 
@@ -184,12 +221,43 @@ def jobs(project_id: UUID, wanted: JobFilter, *, edge: UUID | None, descending: 
     return Scan(rows, stopped_at)
 
 
+def ids(
+    project_id: UUID, wanted: JobFilter, *, after: UUID | None, until: UUID, limit: int
+) -> tuple[list[UUID], UUID | None]:
+    """Ids of jobs in the order of their creation, beyond `after`, not beyond `until`, at most `limit`.
+
+    Also returns where the bounded scan ended (None: there is nothing more).
+    """
+    params: dict[str, Any] = {"project_id": project_id, "until": until}
+    within = _within(wanted, after, params, descending=False) + " and j.id <= %(until)s"
+    filters = _filters(wanted, params) or "true"
+    scan = SCAN_RARE_ROWS if wanted.status in RARE else SCAN_ROWS
+    statement = f"select j.id, {filters} from jobs_job j where {within} order by j.id limit {scan}"  # noqa: S608 - constants
+    found: list[UUID] = []
+    last: UUID | None = None
+    number = 0
+    with log.cursor() as cur:
+        for last, fits in cur.execute(statement, params, prepare=False).fetchall():
+            number += 1
+            if fits:
+                found.append(last)
+            if len(found) == limit:
+                return found, last
+    return found, last if number == scan else None
+
+
 def _within(wanted: JobFilter, edge: UUID | None, params: dict[str, Any], *, descending: bool) -> str:
     """Conditions that the index of the scan answers: `jobs_job_rare` for a rare status, else `jobs_job_listed`."""
     conditions = ["j.project_id = %(project_id)s"]
     if wanted.status in RARE:
         # Written out, as the index is partial. It is a name of our own enumeration.
         conditions.append(f"j.status = '{wanted.status.value}'")
+    if wanted.batch_id is not None:
+        conditions.append("j.batch_id = %(batch_id)s")
+        params["batch_id"] = wanted.batch_id
+    if wanted.ids:
+        conditions.append("j.id = any(%(ids)s)")
+        params["ids"] = list(wanted.ids)
     if edge is not None:
         conditions.append(f"j.id {'<' if descending else '>'} %(edge)s")
         params["edge"] = edge
@@ -384,12 +452,28 @@ def lanes(
     return Lanes(rows, last if scanned == SCAN_LANES and len(rows) < limit else None)
 
 
-# ---------------------------------------------------------------------------------------------- pauses
+# ---------------------------------------------------------------------------------------------- pauses, limits
 
 
 def pauses(project_id: UUID) -> QuerySet[Pause]:
     """The pauses of a project whose time is not over."""
     return Pause.objects.filter(project_id=project_id).extra(where=["until is null or until > (select platform_now())"])
+
+
+def limits(project_id: UUID, name: str | None) -> QuerySet[LimitKey]:
+    """The keys of limits of a project."""
+    rows = LimitKey.objects.filter(project_id=project_id)
+    return rows if name is None else rows.filter(name=name)
+
+
+def bulk_acts(project_id: UUID) -> QuerySet[BulkAct]:
+    """Acts on many jobs of a project."""
+    return BulkAct.objects.filter(project_id=project_id)
+
+
+def batches(project_id: UUID) -> QuerySet[JobBatch]:
+    """Batches of a project."""
+    return JobBatch.objects.filter(project_id=project_id)
 
 
 def pause(project_id: UUID, pause_id: UUID) -> Pause:
@@ -398,75 +482,3 @@ def pause(project_id: UUID, pause_id: UUID) -> Pause:
     if found is None:
         raise PauseNotFound(pause_id=pause_id)
     return found
-
-
-# ---------------------------------------------------------------------------------------------- why it stands there
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the claim reads of a job, for a person who asks why it does not run."""
-
-    kind: str
-    status: str
-    attempt: int
-    gate: int
-    due_at: dt.datetime
-    due: bool
-    paused: bool
-    cancel_requested: bool
-    live_workers: int
-    ahead: int
-    worker: str | None
-    error: str | None
-    pause_reason: str | None
-    paused_until: dt.datetime | None
-    lane: str | None
-    lane_ahead: int
-    lane_head: UUID | None
-    lane_head_status: str | None
-
-
-_STANDING = f"""
-select j.kind, j.status, j.attempt, j.gate, j.due_at, j.due_at <= (select platform_now()), coalesce(s.paused, false),
-    j.cancel_requested,
-    (select count(*) from jobs_worker w
-     where w.stopped_at is null and w.heartbeat_at > clock_timestamp() - interval '{LIVE_SECONDS} seconds'
-       and j.kind = any(w.kinds)),
-    case when j.status = 'queued' then (select count(*) from (
-        select from jobs_job o
-        where o.shelf_id = j.shelf_id and o.project_id = j.project_id and o.status = 'queued' and o.gate = 0
-          and (o.due_at, o.id) < (j.due_at, j.id)
-        limit {LONGEST_QUEUE}) o) else 0 end,
-    w.name, j.error::text, p.reason, p.until, j.lane,
-    case when j.gate & {int(Gate.LANE)} > 0 then (select count(*) from (
-        select from jobs_job o
-        where o.project_id = j.project_id and o.lane = j.lane and o.lane_no < j.lane_no and o.status in {_LIVE}
-        limit {LONGEST_QUEUE}) o) else 0 end,
-    head.id, head.status
-from jobs_job j
-left join jobs_shelf s on s.id = j.shelf_id
-left join jobs_worker w on w.id = j.claimed_by
-left join jobs_pause p on p.id = s.pause_id
-left join lateral (
-    select o.id, o.status
-    from jobs_job o
-    where o.project_id = j.project_id and o.lane = j.lane and o.lane_no < j.lane_no and o.status in {_LIVE}
-    order by o.lane_no
-    limit 1
-) head on j.gate & {int(Gate.LANE)} > 0
-where j.id = %(id)s and j.project_id = %(project_id)s
-"""  # noqa: S608 - constants of this module
-
-
-def standing(project_id: UUID, job_id: UUID) -> Standing:
-    """How a job stands.
-
-    Raises:
-        JobNotFound: the project has no such job.
-    """
-    with log.cursor() as cur:
-        row = cur.execute(_STANDING, {"id": job_id, "project_id": project_id}, prepare=False).fetchone()
-    if row is None:
-        raise JobNotFound(job_id=job_id)
-    return Standing(*row)

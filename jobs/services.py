@@ -2,10 +2,9 @@
 
 import datetime as dt
 import hashlib
-import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,11 +15,12 @@ from pydantic import BaseModel, ValidationError
 from uuid_utils.compat import uuid7
 
 from events import audit
-from jobs import extensions, lanes, registry, shelves, store
+from jobplatform import tracing
+from jobs import extensions, lanes, limits, registry, shelves, store, unique
 from jobs.bell import bell
-from jobs.errors import InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
+from jobs.errors import DuplicateJob, InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
 from jobs.extensions import SubmitRequest
-from jobs.models import Job, UniqueKey
+from jobs.models import Job, JobBatch
 from jobs.policy import Unique
 from jobs.registry import Kind
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
@@ -28,6 +28,7 @@ from jobs.store import Move, NewJob
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
 LONGEST_LANE = 200
+RETRIED = REDRIVABLE | {Status.BLOCKED}
 LATE_COMMIT_SECONDS = 0.2  # jobs committed later than this may lie below their shelf's mark
 
 
@@ -45,6 +46,7 @@ class JobRequest:
     lane: str | None = None
     confirm: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    batch_id: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -83,12 +85,12 @@ def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Sub
         UnknownKind, InvalidPayload, InvalidOption: the first request that does not fit; nothing is created.
         SubmitRefused: a gate (quota, suspension) refused.
     """
-    unique = {request.kind for request in requests if registry.get(request.kind).unique}
-    if unique:
+    kinds = {request.kind for request in requests if registry.get(request.kind).unique}
+    if kinds:
         with transaction.atomic():
             many = len(requests) > 1
             if many:
-                _lock_kinds(project_id, unique)
+                unique.lock_kinds(project_id, kinds)
             return [_submit_by_kind(project_id, request, locked=many) for request in requests]
     rows = [prepare(project_id, request) for request in requests]
     ask_gates(project_id, requests)
@@ -100,62 +102,57 @@ def _submit_by_kind(project_id: UUID, request: JobRequest, *, locked: bool) -> S
     if kind.unique is None:
         return submit_many(project_id=project_id, requests=[request])[0]
     payload_text(kind, request.payload)  # refuses what does not fit
-    key = _key(kind, kind.unique, request.payload)
-    return submit_unique(project_id=project_id, request=request, key=key, seconds=kind.unique.seconds, locked=locked)
-
-
-def _key(kind: Kind[Any], unique: Unique, payload: Mapping[str, Any] | BaseModel) -> str:
-    """The unique key of a payload that fits: what the handler sees of it, so a default is as good as its own value."""
-    model = payload if isinstance(payload, BaseModel) else kind.payload.model_validate(payload)
-    seen = model.model_dump(mode="json", fallback=str)
-    chosen = {name: seen.get(name) for name in unique.by} if unique.by else seen
-    try:
-        text = orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # numbers of more than 64 bits are JSON, but not to it
-        text = json.dumps(chosen, sort_keys=True).encode()
-    return hashlib.sha256(text).hexdigest()
-
-
-_LOCK_KEY = """
-select pg_advisory_xact_lock_shared(hashtextextended(%s, 1)), pg_advisory_xact_lock(hashtextextended(%s, 0))
-"""
-
-
-def _lock_kinds(project_id: UUID, kinds: Iterable[str]) -> None:
-    """Let nobody else take keys of these kinds until the transaction ends: a thousand locks are too many."""
-    with connection.cursor() as cursor:
-        for kind in sorted(kinds):
-            cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{project_id} {kind}"])
-
-
-def _take_key(
-    project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None, *, locked: bool = False
-) -> UUID:
-    """Take a key in the caller's transaction, one after another. Returns the job that holds it.
-
-    Whoever waited must ask anew: the statement that waits for another's row does not see that one's new job.
-    """
-    if not locked:
-        with connection.cursor() as cursor:
-            cursor.execute(_LOCK_KEY, [f"{project_id} {kind}", f"{project_id} {kind} {key}"])
-    return store.take_key(project_id, kind, key, job_id, seconds)
+    key = unique.key_of(kind, kind.unique, request.payload)
+    return submit_unique(
+        project_id=project_id, request=request, key=key, seconds=kind.unique.seconds, locked=locked, policy=kind.unique
+    )
 
 
 def submit_unique(
-    *, project_id: UUID, request: JobRequest, key: str, seconds: float | None, locked: bool = False
+    *,
+    project_id: UUID,
+    request: JobRequest,
+    key: str,
+    seconds: float | None,
+    locked: bool = False,
+    policy: Unique | None = None,
 ) -> Submitted:
-    """Create a job unless another holds the key; then return that one, with `existing` set.
+    """Create a job unless another holds the key; then do as `policy` says, by default return that one.
 
-    `seconds`: how long the key is taken; None: until the job has ended. `locked`: see `_lock_kinds`.
+    `Submitted.existing`: no job was created. `seconds`: how long the key is taken; None: until the job has ended.
+    `locked`: see `unique.lock_kinds`.
+
+    Raises:
+        DuplicateJob: another holds the key, and `policy` wants that to be refused.
     """
     row = prepare(project_id, request)
+    if policy is not None and policy.wait > 0:
+        now = store.now()
+        row.due_at = max(now + dt.timedelta(seconds=policy.wait), row.due_at or now)
     ask_gates(project_id, [request])
     with transaction.atomic():
-        holder = _take_key(project_id, row.kind, key, row.id, seconds, locked=locked)
+        holder = unique.take(project_id, row.kind, key, row.id, seconds, locked=locked)
         if holder == row.id:
             return insert([row])[0]
+        if policy is not None and policy.otherwise == "reject":
+            message = f"The job {holder} has its unique key."
+            raise DuplicateJob(message, job_id=holder)
+        if policy is not None and policy.otherwise in {"replace", "debounce"}:
+            return _replace(row, holder, key, policy)
     job = Job.objects.only("id", "kind", "created_at", "due_at").get(id=holder, project_id=project_id)
     return Submitted(job.id, job.kind, job.created_at, job.due_at, existing=True)
+
+
+def _replace(row: NewJob, holder: UUID, key: str, policy: Unique) -> Submitted:
+    """Take the place of the job that waits; of one that waits no more, its key."""
+    shelf = (row.kind, row.project_id, row.priority, 0)
+    shelf_id = shelves.ids([shelf])[shelf]
+    times = store.replace(row, shelf_id, holder, wait=policy.wait, longest=policy.longest)
+    if times is None:
+        store.pass_key(row.project_id, row.kind, key, row.id)
+        return insert([row])[0]
+    transaction.on_commit(lambda: bell.ring([shelf_id], sweep=True))
+    return Submitted(holder, row.kind, *times, existing=True)
 
 
 def prepare(project_id: UUID, request: JobRequest) -> NewJob:
@@ -163,6 +160,11 @@ def prepare(project_id: UUID, request: JobRequest) -> NewJob:
     kind = registry.get(request.kind)
     payload = payload_text(kind, request.payload)
     extra = _options(kind, request)
+    if request.batch_id is not None:
+        extra["batch_id"] = str(request.batch_id)
+    if kind.limit is not None:
+        key = limits.key_of(kind, project_id, kind.payload.model_validate_json(payload))
+        extra |= {"limit_id": key.id} | ({"cost": key.cost} if key.cost > 1 else {}) if key else {}
     return NewJob(
         id=uuid7(),
         project_id=project_id,
@@ -210,6 +212,7 @@ def insert(rows: Sequence[NewJob]) -> list[Submitted]:
     ids = shelves.ids(keys)
     filled = [ids[key] for key in keys]
     times = store.submit_many(rows, filled)
+    tracing.submitted((row.id, row.kind) for row in rows)
 
     def ring() -> None:
         bell.ring(set(filled), sweep=time.monotonic() - began > LATE_COMMIT_SECONDS or any(r.due_at for r in rows))
@@ -301,18 +304,24 @@ def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
     """
     with transaction.atomic():
         job = locked(project_id, job_id)
-        if job.status in CANCELLABLE:
-            data = as_json({"reason": reason or "requested", "actor": actor})
-            store.move_many("cancel", [Move(job.id, job.project_id)], data=data)
-            if job.lane is not None:
-                lanes.leave([(job.project_id, job.lane)])
-        elif job.status == Status.PROCESSING:
-            Job.objects.filter(id=job.id, project_id=project_id).update(cancel_requested=True)
-        elif job.status != Status.CANCELLED:
+        if not stop([job], actor=actor, reason=reason) and job.status != Status.CANCELLED:
             message = f"The job has ended as {job.status}."
             raise WrongStatus(message, status=job.status)
         audit_job("job.cancel", job, actor, reason)
     return _fresh(job)
+
+
+def stop(jobs: Sequence[Job], *, actor: str, reason: str) -> int:
+    """Stop jobs that the caller has locked: at once, or through their handlers. Returns how many can be stopped."""
+    data = as_json({"reason": reason or "requested", "actor": actor})
+    at_once = [job for job in jobs if job.status in CANCELLABLE]
+    if at_once:
+        store.move_many("cancel", [Move(job.id, job.project_id) for job in at_once], data=data)
+        lanes.leave({(job.project_id, job.lane) for job in at_once if job.lane is not None})
+    running = [job.id for job in jobs if job.status == Status.PROCESSING]
+    if running:
+        Job.objects.filter(id__in=running, project_id=jobs[0].project_id).update(cancel_requested=True)
+    return len(at_once) + len(running)
 
 
 def retry(
@@ -335,44 +344,35 @@ def retry(
         job = locked(project_id, job_id)
         if payload is not None:
             text = payload_text(registry.get(job.kind), payload)
-        verb = "resume" if job.status == Status.BLOCKED else "redrive"
-        if verb == "redrive" and job.status not in REDRIVABLE:
+        if job.status not in RETRIED:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)
-        keep_unique(job, payload)
-        data = as_json({"reason": reason or "requested", "actor": actor})
-        move = lanes.enter_again(job) if verb == "redrive" else Move(job.id, job.project_id)
-        moved = store.move_many(verb, [move], data=data, payload=text, fresh=True)
+        unique.keep(job, payload)
+        again([job], actor=actor, reason=reason, payload=text)
         if text is None:
             audit_job("job.retry", job, actor, reason)
         else:  # the row keeps the new payload only
             audit_job("job.edit_and_retry", job, actor, reason, before={"payload": job.payload, "steps": job.steps})
-        transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return _fresh(job)
 
 
-def keep_unique(job: Job, payload: Mapping[str, Any] | None) -> None:
-    """Take the unique key of a job that is about to run once more; a new payload has another one.
+def again(jobs: Sequence[Job], *, actor: str, reason: str, payload: str | None = None) -> int:
+    """Queue ended and blocked jobs once more, with their attempts counted anew. The caller has locked them.
 
-    Raises:
-        WrongStatus: another job has it.
+    Their unique keys are the caller's matter. Returns how many; `payload` (JSON text) replaces the old one.
     """
-    kind = registry.find(job.kind)
-    if kind is None or kind.unique is None:
-        return
-    try:
-        old = _key(kind, kind.unique, job.payload)
-    except ValidationError:  # it fitted an earlier version of the model
-        old = ""
-    new = old if payload is None else _key(kind, kind.unique, payload)
-    if not new:
-        return
-    holder = _take_key(job.project_id, job.kind, new, job.id, kind.unique.seconds)
-    if holder != job.id:
-        message = f"The job {holder} has its unique key meanwhile."
-        raise WrongStatus(message, status=job.status)
-    if old != new:
-        UniqueKey.objects.filter(project_id=job.project_id, kind=job.kind, key=old, job_id=job.id).delete()
+    data = as_json({"reason": reason or "requested", "actor": actor})
+    ended = [job for job in jobs if job.status in REDRIVABLE]
+    blocked = [Move(job.id, job.project_id) for job in jobs if job.status == Status.BLOCKED]
+    moved: dict[UUID, int] = {}
+    for verb, moves in (("redrive", lanes.enter_again(ended)), ("resume", blocked)):
+        if moves:
+            moved |= store.move_many(verb, moves, data=data, payload=payload, fresh=True)
+    groups = {job.batch_id for job in jobs if job.batch_id is not None}
+    if groups:  # what waits for all of them to end well may hope again
+        JobBatch.objects.filter(id__in=groups).update(stalled_at=None)
+    transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return len(moved)
 
 
 def weigh(project_id: UUID, weight: int) -> None:

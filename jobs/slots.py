@@ -4,8 +4,13 @@ The parent of a Celery worker makes the block before it forks; each child owns o
 handler. The parent reads the slot of a child that is gone, so that the started job alone is charged.
 """
 
+import contextlib
+import fcntl
 import mmap
+import os
 import struct
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,6 +22,7 @@ _STOPPING = SLOTS * _SLOT.size
 _NOTHING, _JOB, _WINDOW = 0, 1, 2
 
 _block: mmap.mmap | None = None
+_door = -1  # a file that whoever takes a slot locks; the kernel opens the lock of a process that dies
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +40,34 @@ class Slot:
 
 def make() -> None:
     """Make the block. Called once in the parent, before its children are forked."""
-    global _block  # noqa: PLW0603 - one block per process tree
+    global _block, _door  # noqa: PLW0603 - one block per process tree
     if _block is None:
         _block = mmap.mmap(-1, _STOPPING + 1)
+        with tempfile.TemporaryFile() as file:
+            _door = os.dup(file.fileno())
 
 
 def take(worker: int, pid: int) -> "Pen":
     """Take a free slot for a worker process, or a private one where no parent made a block."""
     make()
     block = _require()
-    for index in range(SLOTS):
-        # Children of one parent start one after another, and a slot is free again only once its parent read it.
-        if _SLOT.unpack_from(block, index * _SLOT.size)[1] == 0:
-            _SLOT.pack_into(block, index * _SLOT.size, worker, pid, 0, 0.0, 0, bytes(16))
-            return Pen(block, index, worker, pid)
+    with _alone():
+        for index in range(SLOTS):
+            if _SLOT.unpack_from(block, index * _SLOT.size)[1] == 0:  # once its parent has read it, or it was released
+                _SLOT.pack_into(block, index * _SLOT.size, worker, pid, 0, 0.0, 0, bytes(16))
+                return Pen(block, index, worker, pid)
     message = f"More than {SLOTS} worker processes below one parent."
     raise RuntimeError(message)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """No other process below this parent is here."""
+    fcntl.lockf(_door, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(_door, fcntl.LOCK_UN)
 
 
 def taken() -> list[Slot]:
@@ -117,6 +135,11 @@ class Pen:
     def ended(self) -> None:
         """No handler runs."""
         _SLOT.pack_into(self._block, self._offset, self._worker, self._pid, 0, 0.0, 0, b"")
+
+    def deadline(self) -> float:
+        """By when what runs must end (monotonic seconds); 0: nothing runs."""
+        deadline: float = _SLOT.unpack_from(self._block, self._offset)[3]
+        return deadline
 
     def release(self) -> None:
         """The process ends in order."""

@@ -6,6 +6,13 @@ The CHECK of the table, the guards of the SQL, the drawing in docs/lifecycle.md 
 
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
+from uuid import UUID
+
+PLATFORM = UUID(int=0)
+"""The project of the platform's own jobs."""
+
+CANARIES = "engine.canary."
+"""How the kinds of the canaries begin, one kind for each queue (jobs/canary.py)."""
 
 LIVE_SECONDS = 12.0
 """A worker, or a relay, that was not heard of for so long is dead: its jobs come back within 30 s of its death."""
@@ -38,6 +45,23 @@ class Gate(IntFlag):
     """Why a queued job stands outside the claim's index. Each bit is cleared by the commit that opens its gate."""
 
     LANE = 1  # another job of its lane goes before it
+    LIMIT = 2  # the limit of its key lets no more run or start
+
+
+class CatchUp(StrEnum):
+    """What becomes of the instants of a schedule that nobody fired in time."""
+
+    SKIP = "skip"  # none makes a job
+    ONE = "one"  # the latest does
+    ALL = "all"  # each does
+
+
+class Overlap(StrEnum):
+    """What a schedule does when it is due and its last job has not ended."""
+
+    ALLOW = "allow"  # makes another
+    SKIP = "skip"  # makes none
+    QUEUE_ONE = "queue_one"  # makes one when that has ended, however many instants pass
 
 
 class Stage(StrEnum):
@@ -61,6 +85,7 @@ _T, _S = Transition, Status
 
 TRANSITIONS: tuple[Transition, ...] = (
     _T("submit", None, _S.QUEUED, "job.queued", "accepted"),
+    _T("replace", _S.QUEUED, _S.QUEUED, "job.replaced", "a newer one with its unique key took its place"),
     _T("claim", _S.QUEUED, _S.PROCESSING, None, "a worker claims it (job.processing follows if it runs long)"),
     _T("finish", _S.PROCESSING, _S.PROCESSED, "job.processed", "the handler answered Done"),
     _T("await_chain", _S.PROCESSING, _S.CONFIRMING, "job.processed", "Done, and its result goes on chain"),

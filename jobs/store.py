@@ -6,8 +6,9 @@ the caller gives. Nothing here decides anything: outcomes come from `jobs/judge.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,11 @@ from jobplatform.api.database import Statement
 from jobs.states import ENDED, TRANSITIONS, Status, sources
 
 _SQL = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")}
+
+_TAKEN = "taken as (select * from picked),\n"
+assert _SQL["claim"].count(_TAKEN) == 1  # noqa: S101 - two files that are one statement
+_PARTS = {path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql/claim").glob("*.sql")}
+_SQL["claim_limited"] = _SQL["claim"].replace(_TAKEN, _PARTS["limits"]) + _PARTS["left"]
 
 _SUBMIT_ONE = Statement("jobs_submit_one", _SQL["submit_one"])
 _IDLE = TransactionStatus.IDLE
@@ -73,6 +79,27 @@ class Claimed:
     steps: str | None
     cancel_requested: bool
     weight: int = 1
+    limit_id: int | None = None
+    cost: int | None = None
+    lane_no: int | None = None
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """A due job that its limit did not let pass. `payload` (JSON text): its key is not known yet."""
+
+    id: UUID
+    project_id: UUID
+    payload: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """The event that a parked job waits for. `subject_id` is that of the events that it means."""
+
+    type: str
+    subject: str
+    subject_id: UUID
 
 
 @dataclass(slots=True)
@@ -94,6 +121,10 @@ class Verdict:
     seconds: float = 0.0
     extra: str | None = None
     lane: str | None = None
+    lane_no: int | None = None
+    limit: tuple[int, int] | None = None  # the key whose limit counts the job, and as how many
+    wait: float | None = None  # that key is closed for so many seconds
+    awaited: Awaited | None = None  # parked: what else than its due time may wake it
 
 
 @dataclass(slots=True)
@@ -111,6 +142,9 @@ class Owned:
     shelf_id: int
     priority: int
     lane: str | None
+    limit_id: int | None
+    cost: int | None
+    lane_no: int | None
     held: float  # seconds since its claim
 
 
@@ -155,6 +189,15 @@ def run(name: str, params: Mapping[str, Any], on: Connection | None = None) -> p
     cur = psycopg.Cursor(on or connection_of_django())
     cur.execute(_SQL[name], params, prepare=True)
     return cur
+
+
+def now() -> dt.datetime:
+    """The platform's time, by which jobs are due."""
+    with connection.cursor() as cursor:
+        cursor.execute("select platform_now()")
+        (found,) = cursor.fetchone()
+    assert isinstance(found, dt.datetime)  # noqa: S101 - SELECT of one function
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- the way of a job
@@ -216,6 +259,30 @@ def _submit_one(job: NewJob, shelf_id: int) -> tuple[dt.datetime, dt.datetime]:
     return dt.datetime.fromisoformat(created_at), dt.datetime.fromisoformat(due_at)
 
 
+def replace(
+    job: NewJob, shelf_id: int, holder: UUID, *, wait: float, longest: float
+) -> tuple[dt.datetime, dt.datetime] | None:
+    """Put what a new job says in the place of what a waiting one (`holder`) says. None: that one waits no more.
+
+    `wait`, `longest`: seconds from now, and at most from its creation, until it is due. Returns created_at and due_at.
+    """
+    params = {
+        "id": holder,
+        "project_id": job.project_id,
+        "shelf_id": shelf_id,
+        "priority": job.priority,
+        "payload": job.payload,
+        "metadata": job.metadata,
+        "extra": job.extra,
+        "due_at": job.due_at,
+        "wait": wait,
+        "longest": longest,
+    }
+    with run("replace", params) as cur:
+        row: tuple[dt.datetime, dt.datetime] | None = cur.fetchone()
+    return row
+
+
 def claim_many(
     kind: str,
     *,
@@ -233,7 +300,53 @@ def claim_many(
     `served`: how much projects have had (jobs/fairness.py); whoever has had least goes first.
     `lazy`: do not wait until the claim is on disk. Not for jobs that must never run twice.
     """
-    params = {
+    params = _claim(kind, batch, worker, hint, served, announce=announce, capped=capped, lazy=lazy)
+    with run("claim", params, on) as cur:
+        return _in_order(Claimed(*row) for row in cur.fetchall())
+
+
+def claim_limited(
+    kind: str,
+    *,
+    batch: int,
+    look: int,
+    worker: int,
+    announce: bool = False,
+    capped: bool = False,
+    hint: Sequence[int] = (),
+    served: Mapping[UUID, float] | None = None,
+    lazy: bool = False,
+) -> tuple[list[Claimed], list[LeftOut]]:
+    """The same for a kind with a limit: of `look` due jobs take up to `batch` that their keys let pass.
+
+    Also returns those that were left out: they stand behind their gate now, unless their key is not known yet.
+    """
+    params = _claim(kind, look, worker, hint, served, announce=announce, capped=capped, lazy=lazy)
+    with run("claim_limited", params | {"limited": True, "most": batch}) as cur:
+        rows = cur.fetchall()
+    return (
+        _in_order(Claimed(*row) for row in rows if row[3] is not None),
+        [LeftOut(row[0], row[1], row[12]) for row in rows if row[3] is None],
+    )
+
+
+def _in_order(jobs: Iterable[Claimed]) -> list[Claimed]:
+    """As they came: what an UPDATE returns has the order of whatever join it was planned with."""
+    return sorted(jobs, key=attrgetter("due_at", "id"))
+
+
+def _claim(
+    kind: str,
+    batch: int,
+    worker: int,
+    hint: Sequence[int],
+    served: Mapping[UUID, float] | None,
+    *,
+    announce: bool,
+    capped: bool,
+    lazy: bool,
+) -> dict[str, Any]:
+    return {
         "kind": kind,
         "batch": batch,
         "worker": worker,
@@ -243,9 +356,8 @@ def claim_many(
         "served": list(served or ()),
         "served_at": list((served or {}).values()),
         "lazy": lazy,
+        "limited": False,
     }
-    with run("claim", params, on) as cur:
-        return [Claimed(*row) for row in cur.fetchall()]
 
 
 def commit_many(
@@ -270,14 +382,32 @@ def commit_many(
         return {row[0]: (Status(row[1]), row[2]) for row in cur.fetchall()}
 
 
+def await_many(parked: Sequence[tuple[Verdict, Awaited]], *, on: Connection | None = None) -> None:
+    """Note what jobs wait for that the same transaction has just parked."""
+    params = {
+        "job_id": [verdict.id for verdict, _ in parked],
+        "project_id": [verdict.project_id for verdict, _ in parked],
+        "claim_no": [verdict.claim_no for verdict, _ in parked],
+        "type": [awaited.type for _, awaited in parked],
+        "subject": [awaited.subject for _, awaited in parked],
+        "subject_id": [awaited.subject_id for _, awaited in parked],
+    }
+    with run("await", params, on):
+        pass
+
+
 @dataclass(slots=True)
 class Move:
-    """A job to be moved. `lane_no` and `gate`: its new place, where it enters its lane once more."""
+    """A job to be moved. `lane_no` and `gate`: its new place, where it enters its lane once more.
+
+    `data` (JSON text): of its event, instead of what is said for all.
+    """
 
     id: UUID
     project_id: UUID
     lane_no: int | None = None
     gate: int | None = None
+    data: str | None = None
 
 
 def move_many(
@@ -308,7 +438,7 @@ def move_many(
         "project_id": [job.project_id for job in jobs],
         "lane_no": [job.lane_no for job in jobs],
         "gate": [job.gate for job in jobs],
-        "data": [data] * len(jobs),
+        "data": [job.data or data for job in jobs],
         "verb": verb,
         "target": target,
         "sources": sorted(from_),
@@ -319,7 +449,12 @@ def move_many(
         "event": events.pop(),
     }
     with run("move", params) as cur:
-        return dict(cur.fetchall())
+        moved = dict(cur.fetchall())
+    if moved and Status.PARKED in from_:  # whatever they waited for, they do not any more
+        gone = [job for job in jobs if job.id in moved]
+        with run("forget_awaited", {"id": [j.id for j in gone], "project_id": [j.project_id for j in gone]}):
+            pass
+    return moved
 
 
 # ---------------------------------------------------------------------------------------------- while it runs
@@ -367,6 +502,15 @@ def owned(worker: int, limit: int = 512, *, on: Connection | None = None) -> lis
     """What a worker still holds, in the order of its claim."""
     with run("owned", {"worker": worker, "limit": limit}, on) as cur:
         return [Owned(*row) for row in cur.fetchall()]
+
+
+def pass_key(project_id: UUID, kind: str, key: str, job_id: UUID) -> None:
+    """Give a key that is taken to another job."""
+    with psycopg.Cursor(connection_of_django()) as cur:
+        cur.execute(
+            "update jobs_uniquekey set job_id = %s where project_id = %s and kind = %s and key = %s",
+            (job_id, project_id, kind, key),
+        )
 
 
 def take_key(project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | None) -> UUID:

@@ -1,19 +1,21 @@
 """One Celery task per kind: the doorway of its doorbell, and nothing more. Also how worker processes come and go."""
 
+import gc
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import Celery, signals
+from celery import Celery, current_task, signals
 from django.conf import settings
 from django.db import connections
 
 from events import consumers, log
-from jobs import alarm, parent, pump, registry, slots, store
+from jobplatform import tracing
+from jobs import alarm, parent, pump, registry, slots, stall, store
 from jobs.watch import Watch
 
 logger = structlog.get_logger(__name__)
@@ -34,7 +36,8 @@ def register(app: Celery) -> None:
 
 def _doorway(kind: str) -> Callable[..., dict[str, Any]]:
     def ring(doorbell: str | None = None) -> dict[str, Any]:
-        return pump.answer(post(), kind, _uuid(doorbell))
+        with tracing.answering(kind, _message):
+            return pump.answer(post(), kind, _uuid(doorbell))
 
     ring.__name__ = kind.replace(".", "_")
     return ring
@@ -42,10 +45,17 @@ def _doorway(kind: str) -> Callable[..., dict[str, Any]]:
 
 def _consume(name: str) -> Callable[..., dict[str, Any]]:
     def read(doorbell: str | None = None) -> dict[str, Any]:
-        return pump.consume(post(), name, _uuid(doorbell))
+        with tracing.answering(f"events.{name}", _message):
+            return pump.consume(post(), name, _uuid(doorbell))
 
     read.__name__ = name
     return read
+
+
+def _message() -> Mapping[str, Any]:
+    """The headers of the doorbell that is answered."""
+    request = getattr(current_task, "request", None)
+    return dict(getattr(request, "headers", None) or {})
 
 
 def post() -> pump.Post:
@@ -79,6 +89,9 @@ def _note_queues(instance: Any, **_: Any) -> None:
 @signals.worker_init.connect
 def _parent_starts(**_: Any) -> None:
     slots.make()
+    # What is loaded stays shared with the children: a collection of theirs would write to all of it, and so copy it.
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_ready.connect
@@ -112,7 +125,27 @@ def _begin() -> None:
     served += [sub.kind for sub in consumers.SUBSCRIPTIONS.values() if consumers.QUEUE in _queues]
     watch = Watch(name, list(_queues), served)
     _post = pump.Post(watch, slots.take(watch.worker, os.getpid()))
+    _guard(_post)
     watch.start()
+    if tracing.start(f"{name} {os.getpid()}"):
+        registry.wrap_handlers(tracing.traced)
+
+
+def _guard(post: pump.Post) -> None:
+    """End this process when its pump or its watch gets nowhere."""
+
+    def pump_mark(now: float) -> object:
+        deadline, shift = post.pen.deadline(), post.watch.shift
+        in_handler = shift is not None and shift.running and now < deadline
+        if in_handler or not post.at_work.locked():
+            return now  # it has time left, or nothing to do
+        at = None if shift is None else (id(shift), len(shift.waiting), len(shift.running), len(shift.outbox))
+        return deadline, at, consumers.batches
+
+    lines = stall.Line("the pump", pump_mark), stall.Line("the watch", lambda _now: post.watch.ticks)
+    guard = stall.Guard(settings.WORKER_STALLED_SECONDS, *lines)
+    post.watch.quiet = lambda: guard.quiet
+    guard.start()
 
 
 @signals.worker_process_shutdown.connect
@@ -120,3 +153,4 @@ def _child_stops(**_: Any) -> None:
     if _post is not None:
         _post.watch.stop()
         _post.pen.release()
+    tracing.stop()

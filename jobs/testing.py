@@ -9,7 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from jobs.registry import Kind
-from jobs.run import Run
+from jobs.run import Run, Woken
 
 
 class TestDesk:
@@ -17,11 +17,14 @@ class TestDesk:
 
     __test__ = False  # pytest: not a test class
 
-    def __init__(self, steps: Mapping[str, Any] | None = None, *, cancelled: bool = False) -> None:
+    def __init__(
+        self, steps: Mapping[str, Any] | None = None, *, cancelled: bool = False, woken: Woken | None = None
+    ) -> None:
         self.steps: dict[str, Any] = dict(steps or {})
         self.lines: list[tuple[str, Mapping[str, Any]]] = []
         self.shown: list[tuple[float, float, str]] = []
         self._cancelled = cancelled
+        self._woken = woken
 
     def step(self, _run: Run[Any], name: str, work: Callable[[], Any]) -> Any:
         """Do the work of a step once."""
@@ -40,6 +43,10 @@ class TestDesk:
     def cancelled(self, _run: Run[Any]) -> bool:
         """What the test said."""
         return self._cancelled
+
+    def woken(self, _run: Run[Any]) -> Woken | None:
+        """What the test said."""
+        return self._woken
 
 
 def run_once(  # one keyword per attribute of a run

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import structlog
 
-from jobs import store, workers
+from jobs import alarm, store, tuning, workers
 from jobs.bell import connect
-from jobs.runner import FLUSH_SECONDS, Note, Shift
+from jobs.late import Late
+from jobs.runner import FLUSH_SECONDS, Shift
 
 if TYPE_CHECKING:
     from jobs.store import Connection
@@ -34,6 +35,9 @@ class Watch:
         self.worker = workers.announce(*self._identity, on=self._link)
         self.shift: Shift | None = None
         self.settle: Callable[[Connection], None] = lambda _link: None
+        self.quiet: Callable[[], float] = lambda: 0.0  # for how long the process has made no progress (jobs/stall.py)
+        self.ticks = 0
+        self._late = Late()
         self._active = threading.Event()
         self._beaten = time.monotonic()
         self._asked = 0.0
@@ -83,10 +87,11 @@ class Watch:
         return self._ended
 
     def _tick(self) -> None:
+        self.ticks += 1
         now = time.monotonic()
         if now - self._beaten >= workers.HEARTBEAT_SECONDS:
             self._beaten = now
-            if not workers.beat(self.worker, on=self._link):
+            if not workers.beat(self.worker, quiet=self.quiet(), on=self._link):
                 logger.warning("declared dead", handler="watch", action="beat", details=f"worker {self.worker}")
         self.settle(self._link)
         shift = self.shift
@@ -96,13 +101,19 @@ class Watch:
         longest = max((now - began for _, began in running), default=0.0)
         if longest >= SLOW_SECONDS and not shift.kind.is_async:
             shift.hand_back("slow_neighbour")
+        self._late.look(shift.kind.expect, running, now)
         if len(shift.outbox) and longest >= FLUSH_SECONDS:
             shift.outbox.flush(self._link)
         self._announce(shift, now)
         if running and now - self._asked >= CANCEL_SECONDS and longest >= CANCEL_SECONDS:
             self._asked = now
+            shift.kind = tuning.current(shift.kind, on=self._link)  # what runs long ends by what is set by then
             for job_id in workers.cancel_requests(self.worker, on=self._link):
-                shift.notes.setdefault(job_id, Note()).cancelled = True
+                shift.hear_cancel(job_id, now)
+        if not shift.kind.is_async:
+            deadline = shift.pen.deadline()  # of what runs now; looked at before the job is
+            if any(shift.deaf(job.id, now) for job, _ in list(shift.running.values())):
+                alarm.hasten(deadline)
 
     def _announce(self, shift: Shift, now: float) -> None:
         if shift.kind.announces:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs import slots
 from jobs.errors import TimedOut
-from jobs.registry import current_project
+from jobs.registry import current_job
 from jobs.runner import FLUSH_SECONDS, Shift, resolve
 from jobs.store import Claimed
 
@@ -84,7 +84,7 @@ def _run_window(
         held += began - stopped
         while len(running) < kind.window and (job := shift.next()) is not None:
             count += 1
-            stint = Stint(job, job.timeout or kind.timeout, began, held)
+            stint = Stint(job, job.timeout or shift.kind.timeout, began, held)
             running[loop.create_task(_run(shift, stint))] = stint
         if not running:
             break
@@ -97,7 +97,7 @@ def _run_window(
         for task in ended:
             del running[task]
             shift.finish(*task.result())
-        _end_those_over(running, stopped, held)
+        _end_those_over(shift, running, stopped, held)
         if len(shift.outbox) and (not running or stopped - flushed >= FLUSH_SECONDS):
             flushed = stopped
             shift.outbox.flush()
@@ -118,16 +118,16 @@ def _latest(stints: Collection[Stint], now: float, held: float) -> float:
     return min(over) if over else now + max(stint.left(now, held) for stint in stints)
 
 
-def _end_those_over(running: dict[asyncio.Task[Ended], Stint], now: float, held: float) -> None:
+def _end_those_over(shift: Shift, running: dict[asyncio.Task[Ended], Stint], now: float, held: float) -> None:
     for task, stint in running.items():
-        if stint.over_at is None and stint.left(now, held) <= 0:
+        if stint.over_at is None and (stint.left(now, held) <= 0 or shift.deaf(stint.job.id, now)):
             stint.over_at = now
             task.cancel()
 
 
 async def _run(shift: Shift, stint: Stint) -> Ended:
     job = stint.job
-    current_project.set(job.project_id)  # the task has a context of its own
+    current_job.set(job)  # the task has a context of its own
     try:
         run = resolve(shift, job)
         return job, await _measured(shift.kind.handle(run), stint), None  # type: ignore[arg-type]

@@ -2,13 +2,14 @@
 
 import os
 import platform
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
 import psycopg
 import structlog
 
-from jobs import registry, shelves, store
+from jobs import endings, registry, shelves, store, tuning
 from jobs.bell import bell
 from jobs.judge import died, released
 from jobs.states import LIVE_SECONDS
@@ -31,16 +32,20 @@ def announce(name: str, queues: Sequence[str], kinds: Sequence[str], *, on: Conn
     return int(row[0])
 
 
-def beat(worker: int, *, on: Connection) -> bool:
+def beat(worker: int, *, quiet: float = 0.0, on: Connection) -> bool:
     """Say that a worker lives. False when it had been declared dead meanwhile; it counts as living again.
+
+    `quiet`: for how many seconds its main thread has made no progress.
 
     What it held then was given back, and the fence drops what it still answers to that. What it claims from now on
     must be seen again if it dies, so the row must not stay signed off.
     """
     row = on.execute(
-        "update jobs_worker w set heartbeat_at = clock_timestamp(), stopped_at = null"
+        "update jobs_worker w set heartbeat_at = clock_timestamp(), stopped_at = null,"
+        " progress_at = clock_timestamp() - %s * interval '1 second',"
+        " skew = extract(epoch from to_timestamp(%s) - clock_timestamp())"
         " from jobs_worker old where w.id = %s and old.id = w.id returning old.stopped_at is null",
-        (worker,),
+        (quiet, time.time(), worker),
     ).fetchone()
     return bool(row and row[0])
 
@@ -93,8 +98,9 @@ def rescue(
         jobs = store.owned(worker, RESCUE_SLICE, on=on)
         if not jobs:
             break
+        tuning.refresh(on=on)
         verdicts = _seen(jobs, started, reason) if seen else _halves(jobs, reason)
-        done = store.commit_many(verdicts, worker=worker, on=on)
+        done = endings.commit(verdicts, worker=worker, on=on)
         bell.ring({shelf for _, shelf in done.values()}, sweep=True)
         taken += len(done)
         if not done:  # all of them were committed by the worker between our two statements
@@ -145,12 +151,13 @@ def rescue_own(worker: int, started: set[UUID], *, on: Connection | None = None)
     jobs = store.owned(worker, on=on)
     if not jobs:
         return 0
+    tuning.refresh(on=on)
     verdicts = [
         died(registry.find(job.kind), job, "broken_off", shelf_id=job.shelf_id)
         if job.id in started
         else released(job, "broken_off")
         for job in jobs
     ]
-    done = store.commit_many(verdicts, worker=worker, on=on)
+    done = endings.commit(verdicts, worker=worker, on=on)
     bell.ring({shelf for _, shelf in done.values()}, sweep=True)
     return len(done)

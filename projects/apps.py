@@ -6,7 +6,3 @@ from django.apps import AppConfig
 class ProjectsConfig(AppConfig):
     name = "projects"
     verbose_name = "Projects"
-
-    def ready(self) -> None:
-        """Tell the OpenAPI generator how requests authenticate."""
-        from projects import schema  # noqa: F401

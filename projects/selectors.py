@@ -1,5 +1,6 @@
 """Reading projects and keys. Whatever belongs to a project is asked for with that project's id."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -42,6 +43,13 @@ def key(key_id: str, *, project_id: UUID) -> ApiKey:
     if found is None:
         raise KeyNotFound(key_id=key_id)
     return found
+
+
+def usable(key_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Of these keys those that are neither revoked nor expired, with their scopes."""
+    known = ApiKey.objects.filter(key_id__in=list(key_ids), revoked_at=None)
+    good = known.extra(where=["(expires_at is null or expires_at > (select platform_now()))"])
+    return {key_id: frozenset(scopes) for key_id, scopes in good.values_list("key_id", "scopes")}
 
 
 def platform_now() -> datetime:

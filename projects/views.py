@@ -79,7 +79,7 @@ class ProjectsView(ApiView):
             shown = {**show_project(project), "api_key": {**show_key(issued.key), "key": issued.text}}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})
 
-        route = "POST /api/v1/projects"
+        route = f"POST /api/v1/projects by {caller.actor}"  # a secret is repeated to nobody else
         return idempotent(request, project_id=caller.project_id, route=route, fn=create, sealed=True)
 
     def get_example(self, request: ApiRequest) -> dict[str, object]:
@@ -139,7 +139,7 @@ class KeysView(ApiView):
             shown = {**show_key(issued.key), "key": issued.text}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})
 
-        route = "POST /api/v1/keys"
+        route = f"POST /api/v1/keys by {caller.actor}"  # (same)
         return idempotent(request, project_id=caller.project_id, route=route, fn=issue, sealed=True)
 
     def get_example(self, request: ApiRequest) -> dict[str, object]:

@@ -11,6 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from jobplatform.embedded import Embedded, EmbeddedError
 from tests.databases import Cluster, django_on
+from tests.processes import Servers
 
 SESSION_VARIABLES = (
     "DATABASE_URL", "MIGRATION_DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY",
@@ -53,9 +54,27 @@ def cluster() -> Iterator[Cluster]:
     cluster.close()
 
 
+@pytest.fixture(scope="module")
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of this module alone. In the session's, what other tests have open holds back readers of the log."""
+    with Servers() as servers:
+        yield servers.cluster
+        servers.cluster.close()
+
+
 @pytest.fixture
 def committed(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """A database of this test's own, without a transaction around it: other connections see what it commits."""
+    yield from _committed(cluster, django_db_blocker)
+
+
+@pytest.fixture
+def committed_alone(own_cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The same in a PostgreSQL of this module alone, so that what is committed is settled for readers of the log."""
+    yield from _committed(own_cluster, django_db_blocker)
+
+
+def _committed(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         url = cluster.make()  # the first call migrates the template
         with django_on(url):

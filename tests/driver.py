@@ -40,7 +40,12 @@ def submit(kind: str, number: int, mark: str, project: str) -> list[str]:
         return [str(job.id) for job in services.submit_many(project_id=UUID(project), requests=requests)]
 
 
-CALLS: dict[str, Callable[..., Any]] = {"pump": ring, "consume": consume, "submit": submit}
+def loaded(package: str) -> list[str]:
+    """Which modules of a package are loaded."""
+    return [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]
+
+
+CALLS: dict[str, Callable[..., Any]] = {"pump": ring, "consume": consume, "submit": submit, "loaded": loaded}
 
 
 def main() -> None:

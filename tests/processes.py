@@ -34,6 +34,7 @@ from psycopg.rows import dict_row
 from jobplatform import processes
 from jobplatform.children import procfile
 from jobplatform.embedded import Embedded
+from jobplatform.servers import SUPERUSER, Postgres, Redis
 from jobs import registry, services
 from jobs.registry import Kind
 from jobs.services import JobRequest
@@ -67,11 +68,11 @@ class Servers:
         self.embedded.destroy()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def kill(self, name: str) -> None:
-        """Kill `postgres` or `redis` and return when it is gone."""
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Kill `postgres` or `redis` and return when it is gone. SIGQUIT is an immediate stop of PostgreSQL."""
         process = psutil.Process(self.embedded.pids[name])
         family = [process, *process.children(recursive=True)]
-        process.kill()
+        process.send_signal(number)
         psutil.wait_procs(family, timeout=GENEROUS)
         assert processes.wait_until(lambda: name not in self.embedded.pids, seconds=GENEROUS)
 
@@ -82,9 +83,26 @@ class Servers:
             server.wait_ready()
 
     @property
+    def postgres(self) -> Postgres:
+        """PostgreSQL."""
+        return next(server for server in self.embedded.servers if isinstance(server, Postgres))
+
+    @property
+    def redis(self) -> Redis:
+        """Redis."""
+        return next(server for server in self.embedded.servers if isinstance(server, Redis))
+
+    @property
     def redis_data(self) -> Path:
         """Where Redis keeps its file."""
-        return next(server.directory for server in self.embedded.servers if server.name == "redis")
+        return self.redis.directory
+
+    def configure(self, statement: str) -> None:
+        """Run a statement as the superuser, and let PostgreSQL read its configuration again."""
+        url = self.postgres._url(SUPERUSER, self.postgres.place.superuser_password, "postgres")
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute(statement.encode())
+            link.execute("select pg_reload_conf()")
 
 
 class Program:
@@ -198,7 +216,7 @@ class Platform:
             for other in self._alive("w"):
                 other.kill()
         name = f"w{next(_numbers)}"
-        command = ["-m", "celery", "-A", "jobplatform", "worker", "-Q", queues, "-c", str(concurrency), "-E"]
+        command = ["-m", "celery", "-A", "jobplatform", "-q", "worker", "-Q", queues, "-c", str(concurrency), "-E"]
         command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
         worker = self._start(name, [*command, "-n", f"{name}@%h"], env, handlers)
         worker.usual = (queues, concurrency, env, handlers) == ("default,events", 2, None, None)
@@ -213,8 +231,15 @@ class Platform:
     def relay(self, *, env: Mapping[str, str] | None = None) -> Program:
         """Start a relay and return when it works."""
         relay = self._start(f"relay{next(_numbers)}", ["manage.py", "relay"], env, None)
-        self.wait_until(lambda: "relay: ready" in relay.log or not relay.alive, "a relay")
+        self.wait_until(lambda: "rings for what is due" in relay.log or not relay.alive, "a relay")
         return relay
+
+    def beat(self, *, env: Mapping[str, str] | None = None) -> Program:
+        """Start a beat and return when it begins."""
+        command = ["-m", "celery", "-A", "jobplatform", "beat", "--loglevel", "INFO"]
+        beat = self._start(f"beat{next(_numbers)}", command, env, None)
+        self.wait_until(lambda: "beat: Starting" in beat.log or not beat.alive, "a beat")
+        return beat
 
     def some_relay(self) -> Program:
         """A relay: one that runs, or a new one."""
@@ -222,8 +247,16 @@ class Platform:
 
     def web(self, port: int) -> Program:
         """Start a web server as it ships. Returns before it answers."""
-        program, *options = procfile({"PORT": str(port), "LIVE_PORT": "", "FLOWER_PORT": ""})["web"]
-        return self._start("http", ["-m", Path(program).name, *options], None, None)
+        return self._serve("web", "http", port, None)
+
+    def live(self, port: int, *, env: Mapping[str, str] | None = None) -> Program:
+        """Start the process of the streams as it ships. Returns before it answers."""
+        return self._serve("live", "live", port, env)
+
+    def _serve(self, process: str, name: str, port: int, env: Mapping[str, str] | None) -> Program:
+        ports = {"PORT": str(port), "LIVE_PORT": str(port), "FLOWER_PORT": ""}
+        _, *options = procfile(ports)[process]
+        return self._start(name, options, env, None)
 
     def _alive(self, prefix: str) -> list[Program]:
         return [p for p in self.programs if p.name.rstrip("0123456789") == prefix and p.alive]
@@ -351,6 +384,7 @@ class Platform:
             "BROKER_URL": self.broker_url,
             "STORAGE_URL": f"file://{self.directory}/storage",
             "LOG_FORMAT": "console",
+            "CANARY_SECONDS": "0",  # tests count jobs and events; those of canaries ask for them
             "JOBPLATFORM_PROCESS": name,
             "JOBPLATFORM_HANDLERS": ",".join(self._handlers if handlers is None else handlers),
             ADDRESS: self._effects_address,

@@ -11,7 +11,7 @@ from tests.processes import Platform
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add what the processes wrote to the report of a test that failed."""
     report = yield
-    if report.failed and isinstance(item, pytest.Function):
+    if report.failed and report.when != "teardown" and isinstance(item, pytest.Function):  # by then their logs are gone
         for platform in item.funcargs.values():
             if isinstance(platform, Platform):
                 report.sections.append(("processes", platform.story()))

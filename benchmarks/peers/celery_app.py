@@ -42,7 +42,8 @@ def make(**settings: object) -> Celery:
     )
     app.conf.update(**settings)
     for function in (noop, warm, pick_up):
-        app.task(name=function.__name__)(function)
+        # Not shared: otherwise every other application of this process would get these tasks as well.
+        app.task(name=function.__name__, shared=False)(function)
     return app
 
 

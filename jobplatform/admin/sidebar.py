@@ -30,6 +30,8 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Overview", "space_dashboard", route="admin:index"),
             Entry("Jobs", "work", "jobs.Job"),
+            Entry("Batches", "stacks", "jobs.JobBatch"),
+            Entry("Acts on many", "library_add_check", "jobs.BulkAct"),
             Entry("Attempts", "replay", route="admin:jobs_job_attempts", permission="jobs.view_attempt"),
             Entry("Messages", "mail", "ingestion.Message"),
             Entry("Interventions", "back_hand", "jobs.Intervention"),
@@ -41,6 +43,9 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Workers", "memory", "jobs.Worker"),
             Entry("Shelves", "inventory_2", "jobs.Shelf"),
             Entry("Pauses", "pause_circle", "jobs.Pause"),
+            Entry("Kinds", "tune", "jobs.KindSettings"),
+            Entry("Limits", "speed", "jobs.LimitKey"),
+            Entry("Rules of limits", "rule", "jobs.LimitRule"),
             Entry("Schedules", "event_repeat", "django_celery_beat.PeriodicTask"),
         ),
     ),

@@ -24,9 +24,9 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobplatform.api.encoding import dumps
 from jobplatform.api.examples import Example
 from jobplatform.api.middleware import csp_nonce
-from jobplatform.api.renderers import dumps
 
 _WRITING = ("POST", "PUT", "PATCH")
 _LONGEST_SHOWN = 512 * 1024  # bytes of JSON on a page

@@ -20,8 +20,8 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.pq import TransactionStatus
 
+from jobplatform.api.encoding import dumps
 from jobplatform.api.problems import CONTENT_TYPE, Problem
-from jobplatform.api.renderers import dumps
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]

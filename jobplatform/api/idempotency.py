@@ -39,8 +39,8 @@ from django.db import connection, transaction
 from rest_framework.response import Response
 
 from jobplatform.api import database
+from jobplatform.api.encoding import dumps
 from jobplatform.api.problems import Problem
-from jobplatform.api.renderers import dumps
 from jobplatform.api.views import ApiRequest
 
 KEPT_HOURS = 72
@@ -70,12 +70,6 @@ on conflict (project_id, route, key) do update
 returning 1
 """
 
-PURGE = """
-delete from api_idempotency where ctid = any (array(
-    select ctid from api_idempotency where expires_at <= (select platform_now()) limit %(slice)s
-))
-"""
-"""Deletes up to `slice` rows that have expired. For a schedule, again until it deletes fewer."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
@@ -95,7 +89,13 @@ class _Overtaken(Exception):
 
 
 def idempotent(
-    request: ApiRequest, *, project_id: UUID, route: str, fn: Callable[[], Response], sealed: bool = False
+    request: ApiRequest,
+    *,
+    project_id: UUID,
+    route: str,
+    fn: Callable[[], Response],
+    sealed: bool = False,
+    key: str | None = None,
 ) -> Response:
     """Answer with `fn()`, or with what it answered the first time.
 
@@ -103,13 +103,16 @@ def idempotent(
     also keeps the answer if its status is below 400. A refusal that `fn` raises undoes what it wrote; one that it
     returns as a response commits, and is not kept. `fn` may run twice if two requests meet, the first run being undone.
 
+    `key` takes the place of the header's, for what is sent with an id of its own.
     `sealed` encrypts the kept answer: for those that show a secret, which must not be found in the database.
     Raises `Problem`: 400 `invalid_idempotency_key`, 409 `idempotency_in_progress`, 422 `idempotency_key_reused`.
     """
-    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if header is None:
-        return fn()
-    slot = _Slot(project_id, route, key_of(header), hashlib.sha256(request.raw_body).digest(), sealed)
+    if key is None:
+        header = request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if header is None:
+            return fn()
+        key = key_of(header)
+    slot = _Slot(project_id, route, key, hashlib.sha256(request.raw_body).digest(), sealed)
     return database.retry_transient(lambda: _answer(slot, fn))
 
 

@@ -25,8 +25,8 @@ from django.db.models import F, Model, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
+from jobplatform.api.encoding import dumps
 from jobplatform.api.problems import Problem
-from jobplatform.api.renderers import dumps
 
 Row = TypeVar("Row")
 M = TypeVar("M", bound=Model)

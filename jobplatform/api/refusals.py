@@ -8,8 +8,8 @@ from django.views import defaults
 from rest_framework.response import Response
 
 from jobplatform.api import problems
+from jobplatform.api.encoding import dumps
 from jobplatform.api.problems import CONTENT_TYPE, Problem
-from jobplatform.api.renderers import dumps
 
 # Addresses of programs: their errors are problem+json whoever asks. The rest is for people: Django's own pages.
 _FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics")

@@ -21,9 +21,9 @@ from django.urls import URLResolver, get_resolver
 from rest_framework.response import Response
 
 from jobplatform.api import problems
+from jobplatform.api.encoding import dumps
 from jobplatform.api.middleware import excess_of
 from jobplatform.api.refusals import plain
-from jobplatform.api.renderers import dumps
 from jobplatform.api.views import ApiView
 
 Environ = dict[str, Any]

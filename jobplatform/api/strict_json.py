@@ -26,7 +26,8 @@ DEEPEST = 64  # levels of arrays and objects
 LARGEST_INTEGER = 2**64 - 1
 SMALLEST_INTEGER = -(2**63)
 _OPENERS = (b",", b"[", b"{")  # before each value but the first stands one of them; a pair counts once
-_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# Of a text that is never closed, too: else each of its quotes would be looked at as the beginning of another one.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _LONGEST_SHOWN = 100  # characters of a key
 
 # Turns every digit into "0" and everything else into a blank, so that a long run of digits is one substring.

@@ -25,9 +25,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from jobplatform.api import parsers, strict_json
+from jobplatform.api.encoding import dumps
 from jobplatform.api.examples import Example
 from jobplatform.api.problems import Problem
-from jobplatform.api.renderers import JSONRenderer, dumps
+from jobplatform.api.renderers import JSONRenderer
 from jobplatform.api.validation import validated
 
 M = TypeVar("M", bound=BaseModel)

@@ -1,5 +1,5 @@
-"""The engine in the admin: jobs with their timeline and the acts of an operator, attempts, workers, shelves, pauses."""
+"""The engine in the admin: jobs with their timeline and the acts of an operator, workers, shelves, pauses, limits."""
 
-from jobs.admin import interventions, job, pauses, shelves, workers
+from jobs.admin import bulk, interventions, job, kinds, limits, pauses, shelves, workers
 
-__all__ = ["interventions", "job", "pauses", "shelves", "workers"]
+__all__ = ["bulk", "interventions", "job", "kinds", "limits", "pauses", "shelves", "workers"]

@@ -21,7 +21,7 @@ from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
 from jobs import interventions, registry, services
 from jobs.admin import looks
-from jobs.admin.forms import EditForm, OutputForm
+from jobs.admin.forms import EditForm, OutputForm, WakeForm
 from jobs.admin.listing import find, projects
 from jobs.errors import InvalidOption, InvalidPayload, JobsError
 from jobs.extensions import Decision
@@ -61,6 +61,13 @@ def _retry(job: Job, actor: str, given: dict[str, Any]) -> Job:
     return services.retry(
         project_id=job.project_id, job_id=job.id, actor=actor, reason=given["reason"], payload=given.get("payload")
     )
+
+
+def _wake(job: Job, actor: str, given: dict[str, Any]) -> Job:
+    interventions.resume(
+        project_id=job.project_id, job_id=job.id, actor=actor, reason=given["reason"], data=given["given"]
+    )
+    return Job.objects.get(id=job.id, project_id=job.project_id)
 
 
 def _decide(name: str) -> Callable[[Job, str, dict[str, Any]], Job]:
@@ -122,6 +129,18 @@ RESUME = Act(
     _decide("resume"),
     decision="resume",
 )
+WAKE = Act(
+    "wake",
+    "Resume now",
+    "resumed",
+    "jobs.retry_job",
+    frozenset({Status.PARKED}),
+    "resume",
+    "primary",
+    "The job waits no longer. Its handler runs again and finds the data below in job.woken_by.",
+    _wake,
+    WakeForm,
+)
 SKIP = Act(
     "skip",
     "Skip",
@@ -147,7 +166,7 @@ SUPPLY = Act(
     OutputForm,
     decision="supply",
 )
-ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT, RESUME, SKIP, SUPPLY)}
+ACTS = {act.name: act for act in (CANCEL, RETRY, EDIT, RESUME, WAKE, SKIP, SUPPLY)}
 BY_DECISION = {act.decision: act for act in ACTS.values() if act.decision}
 
 

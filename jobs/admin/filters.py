@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter
 
-from jobs import extensions, registry
+from jobs import extensions, overview, registry
 from jobs.admin.listing import moment_id
 from jobs.models import Job, Shelf
 from jobs.states import Stage, Status
@@ -47,6 +47,43 @@ class KindFilter(_Choice):
         known = {kind.name for kind in registry.kinds()}
         seen = set(Shelf.objects.values_list("kind", flat=True).distinct())
         return [(name, name) for name in sorted(known | seen)]
+
+
+class QueueFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
+    """By queue: the kinds that this process knows in it, or those that it does not know."""
+
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All queues by name."""
+        names = sorted({kind.queue for kind in registry.kinds()})
+        return [(name, name) for name in (*names, overview.UNKNOWN_QUEUE)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """Jobs of the kinds of the chosen queue."""
+        match self.value():
+            case None | "":
+                return queryset
+            case overview.UNKNOWN_QUEUE:
+                return queryset.exclude(kind__in=[kind.name for kind in registry.kinds()])
+            case name:
+                return queryset.filter(kind__in=overview.kinds_of(name))
+
+
+class LateFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
+    """Jobs that are due for longer than their kind should take, or than a minute. The list itself finds them."""
+
+    title = "late"
+    parameter_name = "late"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Late or whatever."""
+        return [("yes", "late only")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """Waiting jobs."""
+        return queryset.filter(status=Status.QUEUED) if self.value() == "yes" else queryset
 
 
 class StageFilter(_Choice):

@@ -48,6 +48,28 @@ class OutputForm(ReasonForm):
         return value
 
 
+class WakeForm(ReasonForm):
+    """What the handler is given, as JSON text, if anything, and why the job need not wait."""
+
+    given = json_field()
+    field_order = ("given", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["given"].label = "Data"
+        self.fields["given"].required = False
+        self.fields["given"].widget.attrs["rows"] = 4
+
+    def clean_given(self) -> dict[str, Any]:
+        """The data as an object."""
+        text = self.cleaned_data["given"].strip()
+        value = parsed(text) if text else {}
+        if not isinstance(value, dict):
+            message = "The data are a JSON object: {…}."
+            raise forms.ValidationError(message)
+        return value
+
+
 def parsed(text: str) -> Any:
     """A JSON text as a value. Raises `forms.ValidationError`."""
     try:

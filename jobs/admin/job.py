@@ -32,7 +32,9 @@ class JobAdmin(ReadOnlyAdmin):
     list_display_links = ["job"]
     list_filter: ClassVar[Any] = [
         filters.StatusFilter,
+        filters.LateFilter,
         filters.KindFilter,
+        filters.QueueFilter,
         ProjectFilter,
         filters.StageFilter,
         filters.CreatedFilter,

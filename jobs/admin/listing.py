@@ -17,7 +17,8 @@ from django.http import HttpRequest
 
 from jobplatform.backoffice.bounded import MOST_ROWS, WINDOW, BoundedChangeList
 from jobplatform.backoffice.filters import uuid_of
-from jobs.models import RARE, Job
+from jobs import overview, registry
+from jobs.models import RARE, Job, Shelf
 from jobs.states import Status
 
 MOST_COUNTED = 10_000
@@ -45,7 +46,7 @@ _READY = """
      select id from jobs_job where shelf_id = shelf.id and status = 'queued' and gate = 0
      order by shelf_id, due_at, id limit %s
  ) found
- where shelf.project_id = any(%s::uuid[]) and (%s::text is null or shelf.kind = %s)
+ where shelf.project_id = any(%s::uuid[]) and (%s::text[] is null or shelf.kind = any(%s::text[]))
  limit %s)
 union
 (select wanted.project_id, found.id
@@ -55,6 +56,19 @@ union
      order by id desc limit %s
  ) found
  limit %s)
+"""
+
+_LATE = """
+select shelf.project_id, found.id
+from jobs_shelf shelf
+left join unnest(%s::text[], %s::float8[]) as expected (kind, seconds) on expected.kind = shelf.kind
+cross join lateral (
+    select id from jobs_job where shelf_id = shelf.id and status = 'queued' and gate = 0
+      and due_at < (select platform_now()) - coalesce(expected.seconds, %s) * interval '1 second'
+    order by shelf_id, due_at, id limit %s
+) found
+where shelf.project_id = any(%s::uuid[]) and (%s::text[] is null or shelf.kind = any(%s::text[]))
+limit %s
 """
 
 # Ordered by the column of the partial index, so that no plan walks the table for the few rows that workers own.
@@ -126,24 +140,43 @@ class JobChangeList(BoundedChangeList):
         chosen = {spec.parameter_name: spec.value() for spec in self.filter_specs}
         project = uuid_of(chosen["project"] or "")
         within = [project] if project else projects()
-        status = chosen["status"]
+        status, kinds = chosen["status"], self._kinds(chosen)
+        if chosen["late"] == "yes":
+            return self._late(rows, within, kinds)
         if status == Status.PROCESSING:
             return self._among(rows, _OWNED, (MOST_COUNTED,))
         if status == Status.QUEUED:
-            return self._queued(rows, within, chosen["kind"] or None)
+            return self._queued(rows, within, kinds)
         rare = status if status in RARE else ""
-        narrowed = bool(self.query or chosen["kind"] or chosen["stage"] or (status and not rare))
+        narrowed = bool(self.query or kinds is not None or chosen["stage"] or (status and not rare))
         depth = max(MOST_ROWS + 1, WINDOW // max(1, len(within))) if narrowed else MOST_ROWS + 1
         low, high = self._ids(chosen)
         end = edge(within, depth, low=low, high=high, rare=rare)
         self.end_of_window = (end,) if end else None
         return rows.filter(project_id__in=within, id__gte=end or low, id__lt=high)
 
-    def _queued(self, rows: QuerySet[Any], within: list[UUID], kind: str | None) -> QuerySet[Any]:
+    def _kinds(self, chosen: Mapping[str, Any]) -> list[str] | None:
+        """The kinds that the filters leave, as far as they name them; None: any."""
+        if chosen["kind"]:
+            return [chosen["kind"]]
+        if not chosen["queue"]:
+            return None
+        if chosen["queue"] != overview.UNKNOWN_QUEUE:
+            return overview.kinds_of(chosen["queue"])
+        known = {kind.name for kind in registry.kinds()}
+        return sorted(set(Shelf.objects.values_list("kind", flat=True).distinct()) - known)
+
+    def _queued(self, rows: QuerySet[Any], within: list[UUID], kinds: list[str] | None) -> QuerySet[Any]:
         """Those due first of each shelf, and those among the newest."""
         most = MOST_ROWS + 1
         end = edge(within, max(most, WINDOW // max(1, len(within)))) or _FIRST
-        return self._among(rows, _READY, (most, within, kind, kind, most, within, end, most, most))
+        return self._among(rows, _READY, (most, within, kinds, kinds, most, within, end, most, most))
+
+    def _late(self, rows: QuerySet[Any], within: list[UUID], kinds: list[str] | None) -> QuerySet[Any]:
+        """Those of each shelf that are due for too long."""
+        most = MOST_ROWS + 1
+        expected = overview.lateness()
+        return self._among(rows, _LATE, (*expected, overview.LATE_SECONDS, most, within, kinds, kinds, most))
 
     def _among(self, rows: QuerySet[Any], candidates: str, params: tuple[Any, ...]) -> QuerySet[Any]:
         self.leafable = False

@@ -15,17 +15,19 @@ from django.utils.safestring import SafeString
 from events.models import AuditRecord, Event
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import uuid_of
-from jobs import extensions, registry, selectors, serializers
+from jobs import extensions, registry, selectors, serializers, standing, tuning
 from jobs.admin import acts, attempts, looks, timeline
 from jobs.admin.listing import find
 from jobs.admin.measures import is_late, most_attempts, seconds_of
 from jobs.errors import JobNotFound
-from jobs.models import Attempt, Intervention, Job, Worker
+from jobs.models import Attempt, Awaited, Intervention, Job, Worker
 from jobs.states import ENDED, Gate, Status
 
 WAITING = {Status.QUEUED, Status.PARKED}
 MOST_EVENTS = 200
 MOST_ATTEMPTS = 100
+MOST_DRAWN = 2_000
+"""Events, and attempts, that the timeline is drawn from: the newest."""
 MOST_RELATED = 20
 
 
@@ -37,6 +39,7 @@ def show(model_admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
     job = find(job_id) if job_id else None
     if job is None:
         raise Http404
+    tuning.refresh()
     happened = list(Event.objects.filter(subject_id=job.id).order_by("-seq")[:MOST_EVENTS])[::-1]
     tried = list(Attempt.objects.filter(job_id=job.id).order_by("-claim_no")[:MOST_ATTEMPTS])[::-1]
     context = {
@@ -76,6 +79,7 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         (subject.capitalize(), subjects.link(subject, job.id, "open") if subjects.exists(subject, job.id) else None),
         ("Created", markup.moment_and_date(job.created_at)),
         ("Due", markup.moment_and_date(job.due_at) if job.status in WAITING else None),
+        ("Waits for", _awaited(job)),
         ("Started", markup.moment_and_date(job.started_at) if job.started_at else None),
         ("Finished", markup.moment_and_date(job.finished_at) if job.finished_at else None),
         ("Duration", f"{markup.duration(seconds)}{' (late)' if is_late(job, seconds) else ''}" if seconds else None),
@@ -89,6 +93,19 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         ("Retry delay", markup.duration(job.retry_delay) if job.retry_delay is not None else None),
     ]
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _awaited(job: Job) -> SafeString | None:
+    """The event that may wake it before it is due."""
+    row = (
+        Awaited.objects.filter(job_id=job.id, project_id=job.project_id).first()
+        if job.status == Status.PARKED
+        else None
+    )
+    if row is None:
+        return None
+    about = format_html('<small class="jp-soft">{}</small>', markup.visible(row.subject)) if row.subject else ""
+    return format_html('<span class="jp-two"><span>{}</span>{}</span>', row.type, about)
 
 
 def _lane(job: Job) -> SafeString | None:
@@ -116,13 +133,19 @@ def _explanation(job: Job) -> str:
     if job.status in ENDED:
         return ""
     try:
-        return str(serializers.explain(selectors.standing(job.project_id, job.id))["detail"])
+        return str(serializers.explain(standing.of(job.project_id, job.id))["detail"])
     except JobNotFound:  # tidied away meanwhile
         return ""
 
 
 def _drawing(job: Job, happened: Sequence[Event], tried: Sequence[Attempt]) -> timeline.Drawing | None:
+    """The timeline. Of a long life more is drawn than is listed, so it is read again without what is heavy."""
     now = dt.datetime.now(dt.UTC)
+    if len(happened) == MOST_EVENTS or len(tried) == MOST_ATTEMPTS:
+        newest = Event.objects.filter(subject_id=job.id).only("type", "occurred_at", "seq").order_by("-seq")
+        happened = list(newest[:MOST_DRAWN])[::-1]
+        heavy = ("error", "log", "metrics")
+        tried = list(Attempt.objects.filter(job_id=job.id).defer(*heavy).order_by("-claim_no")[:MOST_DRAWN])[::-1]
     running = job.attempt if job.status == Status.PROCESSING else None
     return timeline.draw(timeline.spans(happened, tried, now=now, running=running))
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.readonly import PlatformAdmin
@@ -16,6 +16,7 @@ from jobplatform.backoffice.reasons import LONGEST_REASON, actor_of
 from jobs import pauses, registry
 from jobs.errors import InvalidOption
 from jobs.models import Pause
+from jobs.states import CatchUp
 
 
 class PauseForm(forms.ModelForm):  # type: ignore[type-arg] # generic for the type checker only
@@ -25,10 +26,15 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg] # generic for the ty
     kind = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget(), empty_value=None)
     queue = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget(), empty_value=None)
     project_id = forms.UUIDField(required=False, label="Project id", widget=UnfoldAdminTextInputWidget())
+    schedules = forms.TypedChoiceField(
+        label="Instants of schedules meanwhile", required=False, empty_value=None, widget=UnfoldAdminSelectWidget(),
+        choices=[("", "as each schedule says"), *((policy.value, policy.value) for policy in CatchUp)],
+        help_text="When the pause ends, none of them, the latest one, or all make jobs.",
+    )  # fmt: skip
 
     class Meta:
         model = Pause
-        fields = ("kind", "queue", "project_id", "until", "reason")
+        fields = ("kind", "queue", "project_id", "until", "schedules", "reason")
 
     def clean_kind(self) -> str | None:
         """A kind that there is: a misspelt one would pause nothing."""
@@ -80,6 +86,7 @@ class PauseAdmin(PlatformAdmin):
             kind=obj.kind,
             queue=obj.queue,
             until=obj.until,
+            schedules=obj.schedules,
         )
         obj.id = begun.id
 

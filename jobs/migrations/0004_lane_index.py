@@ -1,7 +1,8 @@
 """The order of the lanes, built while the platform works."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from jobplatform.indexes import BuildIndex
 
 
 class Migration(migrations.Migration):
@@ -12,7 +13,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="job",
             index=models.Index(
                 condition=models.Q(

@@ -13,6 +13,7 @@ LARGEST_METADATA = 16 * 1024
 
 KindName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Number = StrictInt | StrictFloat
+BatchName = Annotated[str, StringConstraints(max_length=200)]
 Reason = Annotated[str, StringConstraints(max_length=500)]
 
 
@@ -63,19 +64,29 @@ class CreateJob(Ask):
 
 
 class CreateJobs(Ask):
-    """Up to 1,000 jobs. Each is looked at by itself: one that does not fit does not keep the others out."""
+    """Up to 1,000 jobs. Each is looked at by itself: one that does not fit does not keep the others out.
+
+    They are a batch. `follow` is the job that is created when they have ended (`follow_when`: "ended", however, or
+    "processed", when all are done well).
+    """
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"jobs": [{"kind": "report.send", "payload": {"name": "Ada"}}]}}
     )
 
     jobs: Annotated[list[CreateJob], Field(min_length=1, max_length=MOST_IN_A_BATCH)]
+    name: BatchName = ""
+    follow: CreateJob | None = None
+    follow_when: Literal["ended", "processed"] = "ended"
 
 
 class Envelope(Ask):
     """The outside of `CreateJobs`; the jobs in it are looked at one by one."""
 
     jobs: Annotated[list[Any], Field(min_length=1, max_length=MOST_IN_A_BATCH)]
+    name: BatchName = ""
+    follow: CreateJob | None = None
+    follow_when: Literal["ended", "processed"] = "ended"
 
 
 class CancelJob(Ask):
@@ -87,11 +98,12 @@ class CancelJob(Ask):
 
 
 class ResumeJob(Ask):
-    """Why a blocked job may go on."""
+    """Why a job may go on that is blocked or parked. `data`: for the handler of a parked one (`job.woken_by.data`)."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "The cause was repaired."}})
 
     reason: Reason = ""
+    data: dict[str, Any] | None = None
 
 
 class RetryJob(Ask):

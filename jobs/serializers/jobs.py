@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.urls import reverse
 from pydantic import BaseModel
 
@@ -47,6 +48,14 @@ class ConfirmationShown(BaseModel):
     block_number: int | None = None
 
 
+class AwaitedShown(BaseModel):
+    """The event that a parked job waits for, and how long."""
+
+    type: str
+    subject: str
+    until: dt.datetime
+
+
 class JobLinks(BaseModel):
     """Addresses of a job."""
 
@@ -54,6 +63,7 @@ class JobLinks(BaseModel):
     events: str
     attempts: str
     explain: str
+    stream: str
     cancel: str
     resume: str
     retry: str
@@ -75,6 +85,7 @@ class JobShown(BaseModel):
     progress: ProgressShown | None
     steps: dict[str, Any]
     lane: str | None
+    batch_id: UUID | None
     priority: int
     metadata: dict[str, Any]
     due_at: dt.datetime
@@ -82,6 +93,7 @@ class JobShown(BaseModel):
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     cancel_requested: bool
+    awaiting: AwaitedShown | None
     confirmation: ConfirmationShown | None
     links: JobLinks
 
@@ -146,6 +158,7 @@ def _links(job_id: UUID) -> dict[str, str]:
         "events": f"{root}/events",
         "attempts": f"{root}/attempts",
         "explain": f"{root}/explain",
+        "stream": f"{settings.LIVE_URL}{root}/stream",
         "cancel": f"{root}/cancel",
         "resume": f"{root}/resume",
         "retry": f"{root}/retry",
@@ -179,6 +192,7 @@ def show_new(row: NewJob, ask: CreateJob, submitted: Submitted) -> dict[str, Any
         "progress": None,
         "steps": {},
         "lane": row.lane,
+        "batch_id": None,
         "priority": row.priority,
         "metadata": {} if row.metadata is None else orjson.Fragment(row.metadata),
         "due_at": submitted.due_at,
@@ -186,6 +200,7 @@ def show_new(row: NewJob, ask: CreateJob, submitted: Submitted) -> dict[str, Any
         "started_at": None,
         "finished_at": None,
         "cancel_requested": False,
+        "awaiting": None,
         "confirmation": None,
         "links": _links(row.id),
     }
@@ -208,6 +223,7 @@ def show_job(row: JobRow) -> dict[str, Any]:
         "progress": _fragment(row.progress),
         "steps": _fragment(row.steps) or {},
         "lane": row.lane,
+        "batch_id": row.batch_id,
         "priority": row.priority,
         "metadata": _fragment(row.metadata) or {},
         "due_at": row.due_at,
@@ -215,6 +231,7 @@ def show_job(row: JobRow) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "cancel_requested": row.cancel_requested,
+        "awaiting": None if row.event is None else {**orjson.loads(row.event), "until": row.due_at},
         "confirmation": None,
         "links": _links(row.id),
     }

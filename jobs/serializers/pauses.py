@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.urls import reverse
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from jobplatform.api.query import Moment
 from jobs.models import Pause
 from jobs.serializers.asks import Ask, KindName
+from jobs.states import CatchUp
 
 
 class BeginPause(Ask):
@@ -20,6 +21,9 @@ class BeginPause(Ask):
     kind: KindName | None = None
     queue: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     until: Moment | None = None
+    schedules: CatchUp | None = Field(
+        None, description="What becomes of the instants of their schedules when it ends; null: as each schedule says."
+    )
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
@@ -44,6 +48,7 @@ class PauseShown(BaseModel):
     kind: str | None
     queue: str | None
     until: dt.datetime | None
+    schedules: CatchUp | None
     reason: str
     actor: str
     created_at: dt.datetime
@@ -63,6 +68,7 @@ def show_pause(row: Pause) -> dict[str, Any]:
         "kind": row.kind,
         "queue": row.queue,
         "until": row.until,
+        "schedules": row.schedules,
         "reason": row.reason,
         "actor": row.actor,
         "created_at": row.created_at,

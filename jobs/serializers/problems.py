@@ -4,12 +4,17 @@ from jobplatform.api.problems import FieldError, Problem, answer_with
 from jobplatform.api.validation import pointer_to
 from jobs.errors import (
     AlreadyResolved,
+    BatchNotFound,
+    BulkActNotFound,
+    DuplicateJob,
     InterventionNotFound,
     InvalidOption,
     InvalidPayload,
     JobNotFound,
     JobsError,
     PauseNotFound,
+    ScheduleExists,
+    ScheduleNotFound,
     SubmitRefused,
     UnknownKind,
     WrongStatus,
@@ -53,7 +58,12 @@ answer_with(
         JobNotFound: 404,
         WrongStatus: _wrong_status,
         InterventionNotFound: 404,
+        DuplicateJob: 409,
+        BatchNotFound: 404,
+        BulkActNotFound: 404,
         PauseNotFound: 404,
         AlreadyResolved: 409,
+        ScheduleNotFound: 404,
+        ScheduleExists: 409,
     }
 )

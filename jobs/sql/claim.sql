@@ -1,6 +1,7 @@
 -- claim: take up to %(batch)s due jobs of one kind: of each project that has some, by its weight, the highest priority.
 -- A shelf is read from its low-water mark by one index, so neither finished jobs nor dead rows behind the mark cost.
 -- A shelf named in %(hint)s was just filled: its mark may not know it yet, so it is read from one second back.
+-- For kinds with a limit claim/limits.sql takes the place of `taken`.
 -- %(lazy)s: the handler does not wait until the claim is on disk. A crash of the server may forget such a claim, never
 -- what was committed after it; the job is then due again.
 with clock as materialized (
@@ -68,6 +69,7 @@ picked as materialized (
     ) due
     limit %(batch)s
 ),
+taken as (select * from picked),
 claimed as (
     update jobs_job j
     set status = 'processing',
@@ -75,14 +77,15 @@ claimed as (
         attempt = j.attempt + 1,
         claimed_by = %(worker)s,
         started_at = (select now from clock),
+        turn = case when %(limited)s then true end,  -- it is counted among those of its key that run
         seq = j.seq + %(announce)s::int,
         position = case when %(announce)s::int = 1 then greatest(j.position, (select event_position())) else j.position end
-    from picked
-    where j.ctid = picked.tid
+    from taken
+    where j.ctid = taken.tid
       and j.status = 'queued'
     returning j.id, j.project_id, j.claim_no, j.attempt, j.max_attempts, j.retry_delay, j.timeout, j.stage, j.lane,
               j.shelf_id, j.due_at, j.payload, j.metadata, j.steps, j.seq, j.position, j.kind, j.cancel_requested,
-              picked.weight
+              j.limit_id, j.cost, j.lane_no, taken.weight
 ),
 announced as (
     insert into events_event (position, project_id, type, subject_id, seq, data)
@@ -91,5 +94,6 @@ announced as (
     where %(announce)s::int = 1
 )
 select id, project_id, kind, claim_no, attempt, max_attempts, retry_delay, timeout, stage, lane, shelf_id, due_at,
-       payload::text, metadata::text, steps::text, cancel_requested, weight
+       payload::text, metadata::text, steps::text, cancel_requested, weight,
+       case when %(limited)s then limit_id end, cost, lane_no
 from claimed

@@ -36,6 +36,7 @@ done as (
         finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled') or j.cancel_requested
                            then (select platform_now()) end,
         claimed_by = null,
+        turn = null,
         quality = (x.extra ->> 'quality')::float8,
         output = coalesce(x.output, j.output),
         error = case when x.outcome is null then j.error else x.extra -> 'error' end,

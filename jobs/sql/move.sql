@@ -20,6 +20,8 @@ moved as (
         quality = case when %(payload)s::jsonb is null then j.quality end,
         progress = case when %(payload)s::jsonb is null then j.progress end,
         steps = case when %(payload)s::jsonb is null then j.steps end,  -- what was done, was done with another payload
+        limit_id = case when %(payload)s::jsonb is null then j.limit_id end,  -- the claim asks for that of the new one
+        turn = null,
         error = case when %(fresh)s or %(target)s = 'processed' then null else j.error end,
         lane_no = coalesce(chosen.lane_no, j.lane_no),
         gate = coalesce(chosen.gate, j.gate),

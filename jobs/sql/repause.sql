@@ -1,5 +1,6 @@
 -- repause: hold the shelves that a pause names, and open those that none names any more.
--- What somebody paused by hand on the shelf itself (no `pause_id`) stays as it is.
+-- What somebody paused by hand on the shelf itself (no `pause_id`) stays as it is. So does what a queue's pause holds
+-- where this process does not know the kind, and hence not its queue: another version of the platform does.
 with wanted as materialized (
     select o.id, pause.id as pause_id
     from jobs_shelf o
@@ -9,7 +10,7 @@ with wanted as materialized (
         from jobs_pause p
         where (p.project_id is null or p.project_id = o.project_id)
           and (p.kind is null or p.kind = o.kind)
-          and (p.queue is null or p.queue = known.queue)
+          and (p.queue is null or p.queue = known.queue or (known.kind is null and p.id = o.pause_id))
           and (p.until is null or p.until > (select platform_now()))
         order by p.until desc nulls first, p.id
         limit 1

@@ -11,12 +11,13 @@ with input as materialized (
 job as (
     insert into jobs_job (
         id, project_id, created_at, due_at, position, shelf_id, claim_no, seq, attempt, max_attempts, priority, gate,
-        cancel_requested, retry_delay, timeout, kind, stage, status, lane, lane_no, confirm, payload, metadata
+        cancel_requested, retry_delay, timeout, kind, stage, status, lane, lane_no, confirm, limit_id, cost,
+        batch_id, payload, metadata
     )
     select id, project_id, (select platform_now()), due_at, (select event_position()), shelf_id, 0, 1, 0,
            (extra ->> 'max_attempts')::smallint, priority, gate, false, (extra ->> 'retry_delay')::float8,
            (extra ->> 'timeout')::float8, kind, 'process', 'queued', lane, lane_no, extra ->> 'confirm',
-           payload::jsonb, metadata::jsonb
+           (extra ->> 'limit_id')::bigint, (extra ->> 'cost')::smallint, (extra ->> 'batch_id')::uuid, payload::jsonb, metadata::jsonb
     from input
     returning id, project_id, kind, position, created_at, due_at
 ),

@@ -1,39 +1,31 @@
 """Jobs over HTTP: parse, call, answer. The project is that of the caller's credential."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
-from uuid_utils.compat import uuid7
 
 from events.serializers import EventShown
 from events.views import events_of
-from jobplatform.api import problems, strict_json
+from jobplatform.api import problems
 from jobplatform.api.database import retry_transient
 from jobplatform.api.idempotency import idempotent
 from jobplatform.api.pages import CursorPage
-from jobplatform.api.problems import FieldError, Problem
-from jobplatform.api.query import query_text, query_time
+from jobplatform.api.problems import Problem
+from jobplatform.api.query import query_text, query_time, query_uuid
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
-from jobplatform.api.validation import validated
 from jobplatform.api.views import ApiRequest, ApiView, Example
-from jobs import extensions, interventions, refusals, registry, selectors, services
-from jobs.errors import JobsError, SubmitRefused, UnknownKind
+from jobs import interventions, refusals, registry, selectors, services, standing, tuning
+from jobs.errors import JobsError, UnknownKind
 from jobs.refusals import Refused
 from jobs.selectors import SCAN_ROWS, JobFilter
 from jobs.serializers import (
-    MOST_IN_A_BATCH,
     AttemptShown,
-    BatchShown,
     CancelJob,
     CreateJob,
-    CreateJobs,
-    Envelope,
     ExplainShown,
     JobShown,
     ResumeJob,
@@ -46,19 +38,16 @@ from jobs.serializers import (
     show_new,
 )
 from jobs.states import Status
-from jobs.store import NewJob
 from jobs.waiting import LONGEST_SECONDS, waiting_room
 
-LARGEST_BATCH = 16 * 1024 * 1024  # bytes
 MOST_METADATA_FILTERS = 5
-MOST_ERRORS_OF_ITEM = 10
 
 _SECONDS = re.compile(r"\d{1,2}(\.\d{1,3})?")
 # What says that somebody may not, or must wait, is no refusal of the job itself.
 _NOT_REFUSALS = frozenset({401, 409, 503})
 
 
-def _note(request: ApiRequest, error: Problem | JobsError, kind: str = "") -> None:
+def note_refusal(request: ApiRequest, error: Problem | JobsError, kind: str = "") -> None:
     """Count the refusal of a creation in the log."""
     problem = problems.of(error)
     if problem is not None and problem.status not in _NOT_REFUSALS:
@@ -70,6 +59,7 @@ _FILTERS = [
     OpenApiParameter("status", {"type": "string", "enum": [s.value for s in Status]}, description="Only these."),
     OpenApiParameter("stage", OpenApiTypes.STR, description="Only jobs in this stage."),
     OpenApiParameter("lane", OpenApiTypes.STR, description="Only jobs of this lane."),
+    OpenApiParameter("batch_id", OpenApiTypes.UUID, description="Only jobs of this batch."),
     OpenApiParameter("error_code", OpenApiTypes.STR, description="Only jobs whose last error has this code."),
     OpenApiParameter("created_after", OpenApiTypes.DATETIME, description="Only jobs created from this time on."),
     OpenApiParameter("created_before", OpenApiTypes.DATETIME, description="Only jobs created before this time."),
@@ -96,7 +86,7 @@ class JobsView(ApiView):
     name = "Jobs"
     scopes = {"GET": "jobs:read", "POST": "jobs:write"}
     filters = frozenset(
-        {"kind", "status", "stage", "lane", "error_code", "created_after", "created_before", "metadata."}
+        {"kind", "status", "stage", "lane", "batch_id", "error_code", "created_after", "created_before", "metadata."}
     )
 
     @extend_schema(
@@ -142,7 +132,7 @@ class JobsView(ApiView):
                 fn=lambda: retry_transient(lambda: _create(request, ask)),
             )
         except (Problem, JobsError) as error:
-            _note(request, error, kind)
+            note_refusal(request, error, kind)
             raise
 
     def get_examples(self, request: ApiRequest) -> list[Example]:
@@ -154,12 +144,13 @@ class JobsView(ApiView):
         ]
 
 
-def _public(name: str) -> registry.Kind[Any]:
+def public_kind(name: str) -> registry.Kind[Any]:
     """The kind, if jobs of it may be created over HTTP.
 
     Raises:
         UnknownKind: they may not, or there is none.
     """
+    tuning.refresh()
     kind = registry.get(name)
     if not kind.public:
         raise UnknownKind(kind=name)
@@ -168,7 +159,7 @@ def _public(name: str) -> registry.Kind[Any]:
 
 def _create(request: ApiRequest, ask: CreateJob) -> Response:
     """One statement, which is its own transaction unless an Idempotency-Key wants a larger one."""
-    if _public(ask.kind).unique is not None:
+    if public_kind(ask.kind).unique is not None:
         return _create_unique(request, ask)
     wanted = ask.request()
     row = services.prepare(request.caller.project_id, wanted)
@@ -202,124 +193,12 @@ def _filter(request: ApiRequest) -> JobFilter:
         status=Status(status) if status else None,
         stage=query_text(request, "stage"),
         lane=query_text(request, "lane"),
+        batch_id=query_uuid(request, "batch_id"),
         error_code=query_text(request, "error_code"),
         created_after=query_time(request, "created_after"),
         created_before=query_time(request, "created_before"),
         metadata=metadata,
     )
-
-
-# ---------------------------------------------------------------------------------------------- many jobs
-
-
-class JobBatchView(ApiView):
-    """Create up to 1,000 jobs with one request.
-
-    The answer says of each, in order, its id or why it was refused. Those that fit are created in one transaction.
-    """
-
-    name = "Batch of jobs"
-    scopes = {"POST": "jobs:write"}
-    max_body_bytes = LARGEST_BATCH
-
-    @extend_schema(
-        operation_id="jobs_create_batch",
-        parameters=[IdempotencyHeader],
-        request=CreateJobs,
-        responses={202: BatchShown, **PROBLEMS},
-        description=(
-            f"Create up to {MOST_IN_A_BATCH:,} jobs. Each is looked at by itself: the answer holds, in order, the `id`"
-            " of what was created or the `error` of what was refused. All that fit are created in one transaction."
-            f" The body may hold {strict_json.MOST_VALUES:,} values in all, else it is refused: 400 `too_many_values`."
-        ),
-    )
-    def post(self, request: ApiRequest) -> Response:
-        """Create many jobs."""
-        try:
-            return _create_batch(request)
-        except (Problem, JobsError) as error:
-            _note(request, error)
-            raise
-
-    def get_examples(self, request: ApiRequest) -> list[Example]:
-        """Two jobs of each public kind."""
-        return [
-            Example(kind.name, {"jobs": [{"kind": kind.name, "payload": example_of(kind) or {}}] * 2}, schema_of(kind))
-            for kind in registry.kinds()
-            if kind.public
-        ]
-
-
-def _create_batch(request: ApiRequest) -> Response:
-    project_id = request.caller.project_id
-    items = [_prepared(project_id, item) for item in request.body_as(Envelope).jobs]
-    refused: list[Problem] = []
-
-    def create() -> Response:
-        refused[:] = [item for item in items if isinstance(item, Problem)]
-        jobs = [item for item in items if not isinstance(item, Problem)]
-        closed = _closed_gates(project_id, [ask for ask, _ in jobs])
-        ids = iter(_insert(project_id, [item for item in jobs if item[0].kind not in closed]))
-        shown: list[dict[str, Any]] = []
-        for item in items:
-            problem = item if isinstance(item, Problem) else closed.get(item[0].kind)
-            shown.append({"id": next(ids)} if problem is None else {"error": _item_error(problem)})
-        refused.extend(closed[ask.kind] for ask, _ in jobs if ask.kind in closed)
-        return Response({"batch_id": uuid7(), "jobs": shown}, status=202)
-
-    response = idempotent(
-        request, project_id=project_id, route="POST /api/v1/jobs/batch", fn=lambda: retry_transient(create)
-    )
-    if refused:
-        counts = Counter(problem.code for problem in refused)
-        refusals.note(project_id, {code: Refused("", number) for code, number in counts.items()})
-    return response
-
-
-Prepared = tuple[CreateJob, NewJob]
-
-
-def _prepared(project_id: UUID, item: Any) -> Prepared | Problem:
-    try:
-        ask = validated(CreateJob, item)
-        _public(ask.kind)
-        return ask, services.prepare(project_id, ask.request())
-    except (Problem, JobsError) as error:
-        problem = problems.of(error)
-        if problem is None:
-            raise
-        return problem
-
-
-def _closed_gates(project_id: UUID, asks: Sequence[CreateJob]) -> dict[str, Problem]:
-    """Kinds that a gate refuses."""
-    if not len(extensions.submit_gates):
-        return {}
-    closed = {}
-    for kind in {ask.kind for ask in asks}:
-        try:
-            services.ask_gates(project_id, [ask.request() for ask in asks if ask.kind == kind])
-        except SubmitRefused as error:
-            problem = problems.of(error)
-            if problem is None:
-                raise
-            closed[kind] = problem
-    return closed
-
-
-def _insert(project_id: UUID, jobs: Sequence[Prepared]) -> list[UUID]:
-    if not jobs:
-        return []
-    if any(registry.get(ask.kind).unique for ask, _ in jobs):
-        done = services.submit_many(project_id=project_id, requests=[ask.request() for ask, _ in jobs])
-    else:
-        done = services.insert([row for _, row in jobs])
-    return [submitted.id for submitted in done]
-
-
-def _item_error(problem: Problem) -> dict[str, Any]:
-    errors: list[FieldError] = problem.errors[:MOST_ERRORS_OF_ITEM]
-    return {"code": problem.code, "message": problem.detail, "errors": errors}
 
 
 # ---------------------------------------------------------------------------------------------- one job
@@ -353,6 +232,7 @@ class JobView(ApiView):
         """Show one job."""
         seconds = _seconds(request)
         project_id = request.caller.project_id
+        tuning.refresh()
         row = selectors.job(project_id, job_id)
         if seconds and row.status not in selectors.SETTLED:
             row = waiting_room.wait(job_id, project_id, seconds) or selectors.job(project_id, job_id)
@@ -418,7 +298,8 @@ class JobExplainView(ApiView):
     @extend_schema(operation_id="jobs_explain", responses={200: ExplainShown, **PROBLEMS})
     def get(self, request: ApiRequest, job_id: UUID) -> Response:
         """Explain why a job stands where it stands."""
-        return Response(explain(selectors.standing(request.caller.project_id, job_id)))
+        tuning.refresh()
+        return Response(explain(standing.of(request.caller.project_id, job_id)))
 
 
 class JobCancelView(ApiView):
@@ -447,9 +328,10 @@ class JobCancelView(ApiView):
 
 
 class JobResumeView(ApiView):
-    """Let a blocked job go on, with its attempts counted on: the next failure blocks it again.
+    """Let a blocked job go on, with its attempts counted on, or a parked one before its time.
 
-    POST does it. What was asked about the job is resolved by it.
+    POST does it. What was asked about a blocked job is resolved by it; its next failure blocks it again. The handler of
+    a parked one finds the `data` of the request in `job.woken_by`.
     """
 
     name = "Resume a job"
@@ -457,12 +339,12 @@ class JobResumeView(ApiView):
 
     @extend_schema(operation_id="jobs_resume", request=ResumeJob, responses={200: JobShown, **PROBLEMS})
     def post(self, request: ApiRequest, job_id: UUID) -> Response:
-        """Queue a blocked job once more."""
+        """Queue a blocked or parked job once more."""
         ask = request.body_as(ResumeJob, optional=True)
         caller = request.caller
         retry_transient(
             lambda: interventions.resume(
-                project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason
+                project_id=caller.project_id, job_id=job_id, actor=caller.actor, reason=ask.reason, data=ask.data
             )
         )
         return Response(show_job(selectors.job(caller.project_id, job_id)))

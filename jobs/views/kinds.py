@@ -7,7 +7,7 @@ from jobplatform.api.pages import CursorPage
 from jobplatform.api.problems import Problem
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, page_of
 from jobplatform.api.views import ApiRequest, ApiView
-from jobs import registry
+from jobs import registry, tuning
 from jobs.serializers import KindShown, show_kind
 
 
@@ -22,6 +22,7 @@ class KindsView(ApiView):
     )
     def get(self, request: ApiRequest) -> Response:
         """List the kinds by name."""
+        tuning.refresh()
         page = CursorPage(request, keys=("name",), newest_first=False)
         kinds = [kind for kind in registry.kinds() if kind.public]
         if page.after is not None:
@@ -42,6 +43,7 @@ class KindView(ApiView):
     @extend_schema(operation_id="kinds_get", responses={200: KindShown, **PROBLEMS})
     def get(self, request: ApiRequest, kind: str) -> Response:
         """Show one kind."""
+        tuning.refresh()
         found = registry.find(kind)
         if found is None or not found.public:
             raise Problem(404, "kind_not_found", "There is no such kind.")

@@ -53,6 +53,7 @@ class PausesView(ApiView):
                 kind=ask.kind,
                 queue=ask.queue,
                 until=ask.until,
+                schedules=ask.schedules,
             )
             row.refresh_from_db()
             return Response(show_pause(row), status=201)

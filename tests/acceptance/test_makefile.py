@@ -16,6 +16,7 @@ import pytest
 
 from jobplatform import processes
 from jobplatform.embedded import Embedded
+from tests.often import often
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = Path(sys.executable).parent.parent
@@ -62,7 +63,7 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("how", ["ctrl_c", "kill", pytest.param("terminate", marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", often(["ctrl_c"], ["ctrl_c", "kill", "terminate"]))
 def test_the_end_of_make_up_is_the_end_of_everything(
     tmp_path: Path, clean_environment: dict[str, str], how: str
 ) -> None:

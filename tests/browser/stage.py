@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import datetime as dt
 import http.client
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Response, sync_playwright
 
 from jobplatform.admin.people import set_up_groups
@@ -27,6 +29,11 @@ from tests.processes import Platform
 PASSWORD = "correct horse battery staple"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HANDLERS = ("tests.browser.handlers",)
+
+
+def soon() -> dt.datetime:
+    """An hour from now."""
+    return dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
 
 
 def find_chromium() -> str | None:
@@ -44,6 +51,9 @@ class Stage:
 
     def submit(self, kind: str, payload: Mapping[str, Any], *, project: int = 0, **options: Any) -> UUID:
         """Create a job as a program of a project would."""
+        # Playwright's event loop gives tests a connection of their own, which may still lead to an earlier stage.
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()
         request = JobRequest(kind=kind, payload=payload, **options)
         return services.submit_many(project_id=self.projects[project], requests=[request])[0].id
 

@@ -1,22 +1,15 @@
 """An operator's day in the admin, in a real browser before the real platform."""
 
-import datetime as dt
 import json
 import re
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.stage import PASSWORD, Stage, Visitor, visit
+from tests.browser.stage import PASSWORD, Stage, Visitor, soon, visit
 from tests.corpora.markup import MARKUP
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-LATER = dt.timedelta(hours=1)
-
-
-def soon() -> dt.datetime:
-    return dt.datetime.now(dt.UTC) + LATER
 
 
 def test_whoever_signs_in_sees_the_front_page(visitor: Visitor, stage: Stage) -> None:
@@ -65,7 +58,7 @@ def test_jobs_are_listed_filtered_and_opened(visitor: Visitor, stage: Stage) -> 
 
     expect(page.locator("#job-id")).to_have_text(str(dead))
     expect(page.locator("#error")).to_contain_text("The payment provider did not answer within 30 s.")
-    expect(page.locator(".jp-timeline li")).to_have_count(6)
+    expect(page.locator(".jp-span")).to_have_count(6)
     expect(page.locator("#attempts tbody tr")).to_have_count(3)
     expect(page.locator("#attempts")).to_contain_text("asking the payment provider")
     expect(page.locator("#payload")).to_contain_text('"order_id": "o-2"')
@@ -193,6 +186,7 @@ PLACES = [
     "/admin/jobs/job/attempts/",
     "/admin/jobs/worker/",
     "/admin/jobs/shelf/",
+    "/admin/jobs/kindsettings/",
     "/admin/jobs/intervention/",
     "/admin/events/event/",
     "/admin/events/consumer/",

@@ -12,8 +12,9 @@ import psycopg
 from django.db import connection
 
 from ingestion import services as ingestion
-from jobs import services, slots, store, window, workers
+from jobs import bulk, services, slots, store, window, workers
 from jobs.bell import bell
+from jobs.models import BulkAct
 from jobs.outbox import Outbox
 from jobs.registry import Kind
 from jobs.runner import Shift, run_batch
@@ -33,7 +34,16 @@ def _message() -> UUID:
     return received.message.id
 
 
-ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message}
+def _bulk() -> UUID:
+    BulkAct.objects.create(
+        id=MESSAGE, project_id=PROJECT, verb="cancel", filter={"kind": "no.such"}, actor="tests", reason="because",
+        until=MESSAGE,
+    )  # fmt: skip
+    request = JobRequest(bulk.KIND, {"act_id": str(MESSAGE)})
+    return services.submit_many(project_id=PROJECT, requests=[request])[0].id
+
+
+ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk}
 """Kinds whose example says nothing unless its subject exists: what makes it, and the job. The others are submitted."""
 
 
@@ -121,7 +131,7 @@ DISTURBED = (twice, crashed_before_commit, late_worker)
 
 # ------------------------------------------------------------------------------------------------ what is there
 ENGINE = re.compile(
-    r"(jobs_(attempt|doorbell|worker|shelf)|events_(event_\d+|era|clock|consumer)|django_.*|auth_permission)\Z"
+    r"(jobs_(attempt|doorbell|worker|shelf|tally|timing)|events_(event_\d+|era|clock|consumer)|django_.*|auth_permission)\Z"
 )
 VOLATILE = {"uuid", "timestamp with time zone", "interval"}
 

@@ -12,9 +12,12 @@ from django.db import connection
 from pydantic import BaseModel
 from pytest_django import DjangoDbBlocker
 
-from jobs import Done, Run, handler, registry
+from events import consumers
+from events.models import Consumer
+from events.services import report
+from jobs import Done, Park, Run, handler, registry
 from jobs.registry import Kind
-from tests.contracts.deliveries import ARRANGED, DISTURBED, arrange, once, what_is_there
+from tests.contracts.deliveries import ARRANGED, DISTURBED, PROJECT, arrange, once, what_is_there
 from tests.databases import Cluster, django_on
 
 pytestmark = pytest.mark.timeout(120)
@@ -100,3 +103,59 @@ def test_a_handler_that_writes_outside_its_commit_is_found(
     finally:
         registry._kinds.clear()
         registry._kinds.update(before)
+
+
+class Subject(BaseModel):
+    """What to wait for an event about."""
+
+    subject: str
+
+
+@pytest.mark.parametrize("wake", [*DISTURBED, once], ids=lambda deliver: deliver.__name__)
+@pytest.mark.parametrize("park", [*DISTURBED, once], ids=lambda deliver: deliver.__name__)
+def test_a_job_that_waits_for_an_event_keeps_the_contract_before_and_after_it(  # noqa: PLR0917 - fixtures
+    park: Deliver,
+    wake: Deliver,
+    own_cluster: Cluster,
+    tmp_path: Path,
+    settings: Any,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    before = dict(registry._kinds)
+
+    @handler("test.waits", payload=Subject, example={"subject": "order-7"}, public=False)
+    def waits(job: Run[Subject]) -> Done | Park:
+        """Waits once."""
+        woken = job.woken_by
+        if woken is None:
+            return Park(600, event="payment.arrived", subject=job.payload.subject)
+        return Done(dict(woken.data), within=lambda: _paid(job))
+
+    def whole(first: Deliver, second: Deliver) -> Deliver:
+        def deliver(kind: Kind[Any]) -> None:
+            consumers.ensure_rows()
+            first(kind)
+            for number in (1, 2):  # two of them: the second is told to nobody
+                report(project_id=PROJECT, event_type="payment.arrived", subject="order-7", data={"number": number})
+            for _ in range(4):
+                Consumer.objects.filter(name="awaited").update(retry_at=None)
+                consumers.run("awaited")
+            second(kind)
+
+        return deliver
+
+    try:
+        with django_db_blocker.unblock():
+            right = delivered(waits, whole(once, once), own_cluster, tmp_path / "once", settings)
+            found = delivered(waits, whole(park, wake), own_cluster, tmp_path / "disturbed", settings)
+    finally:
+        registry._kinds.clear()
+        registry._kinds.update(before)
+
+    assert found["job"] == [("processed", '{"number": 1}')]
+    assert found == right
+
+
+def _paid(job: Run[Subject]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("insert into effect (job_id, attempt, what) values (%s, 1, 'paid')", [job.id])

@@ -1,5 +1,7 @@
 """Ends its process at a chosen call: `FAILPOINT=module:Class.method:before:3` kills it before the third call.
 
+`hang` instead of `before`: the call never returns.
+
 Loaded like any handler module. `FAILPOINT_ONCE` names a file: where it exists already, nothing happens, so that the
 process that is started again lives.
 """
@@ -8,6 +10,7 @@ import functools
 import importlib
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,9 @@ def _arm(description: str, once: Path) -> None:
         mine = calls == int(number) and not once.exists()
         if mine and moment == "before":
             _die(once)
+        if mine and moment == "hang":
+            once.touch()
+            threading.Event().wait()
         result = original(*args, **kwargs)
         if mine:
             _die(once)

@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+import gc
 import os
 import threading
 from typing import Any
 
+import psutil
 from django.db import connection
 from pydantic import BaseModel
 
@@ -35,6 +37,12 @@ class Gated(BaseModel):
     gate: str = "go"
 
 
+class Subject(BaseModel):
+    """What to wait for an event about."""
+
+    subject: str
+
+
 class Moment(BaseModel):
     """A moment."""
 
@@ -53,6 +61,14 @@ def silent(job: Run[Number]) -> Done:
     return Done()
 
 
+@handler("test.collects", payload=Number, public=False)
+def collects(job: Run[Number]) -> Done:
+    """Says how much memory its process has to itself after a collection, and how much in all, in bytes."""
+    gc.collect()
+    memory = psutil.Process().memory_full_info()
+    return Done({"own": memory.uss, "all": memory.rss})
+
+
 @handler("test.single", payload=Number, public=False, batch=Batch(1))
 def single(job: Run[Number]) -> Done:
     """Says nothing, and is claimed alone."""
@@ -68,7 +84,9 @@ def within(job: Run[Timed]) -> Done:
     return Done({"n": job.payload.n}, within=lambda: _write(job, "within"))
 
 
-@handler("test.gated", payload=Gated, public=False, timeout=600, retry=Retry(max_attempts=5, backoff=SOON))
+@handler(
+    "test.gated", payload=Gated, public=False, timeout=600, cancel_grace=0.5, retry=Retry(max_attempts=5, backoff=SOON)
+)
 def gated(job: Run[Gated]) -> Done:
     """Begins, waits for the test, ends."""
     effects.report("began", job)
@@ -93,7 +111,7 @@ async def asleep(job: Run[Timed]) -> Done:
     return Done({"n": job.payload.n})
 
 
-@handler("test.gated_async", payload=Gated, public=False, timeout=600, retry=Retry(max_attempts=1))
+@handler("test.gated_async", payload=Gated, public=False, timeout=600, cancel_grace=0.5, retry=Retry(max_attempts=1))
 async def gated_async(job: Run[Gated]) -> Done:
     """Async: begins, and waits until its gate opens."""
     effects.report("began", job)
@@ -161,6 +179,16 @@ def park_once(job: Run[Timed]) -> Done | Park:
     job.step("parked", lambda: _seen(seen))
     effects.report("ran", job)
     return Park(job.payload.seconds) if seen else Done()
+
+
+@handler("test.awaits", payload=Subject, example={"subject": "order-7"})
+def awaits(job: Run[Subject]) -> Done | Park:
+    """Parks until somebody reports an event, and hands on what it says."""
+    woken = job.woken_by
+    if woken is None:
+        effects.report("asked", job)
+        return Done({"timed_out": True}) if job.timed_out else Park(600, "payment.arrived", job.payload.subject)
+    return Done({"data": dict(woken.data)}, within=lambda: _write(job, "paid"))
 
 
 @handler("test.block", payload=Number, public=False)
@@ -244,3 +272,18 @@ def open_to_all(job: Run[Number]) -> Done:
     """May be created over HTTP."""
     effects.report("ran", job)
     return Done({"n": job.payload.n})
+
+
+@handler("test.late", payload=Number, public=False, expect=0.05)
+def late(job: Run[Number]) -> Done:
+    """Takes longer than it should."""
+    threading.Event().wait(0.2)
+    return Done()
+
+
+@handler(
+    "test.open_within", payload=Timed, retry=Retry(max_attempts=20, backoff=SOON), example={"n": 1, "seconds": 0.0}
+)
+def open_within(job: Run[Timed]) -> Done:
+    """The same, with an effect inside the commit."""
+    return within.handle(job)  # type: ignore[return-value] # a sync handler

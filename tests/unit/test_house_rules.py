@@ -204,9 +204,11 @@ RULES = [
         "the network: a tenant's address is reached through egress, any other through the app's gateway",
         ("import socket", "from urllib.request import urlopen", "import requests", "import httpx", "import boto3"),
         {
+            "confirmations/gateway.py": "nodes of a chain",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
             "jobplatform/embedded.py": ROOF,
+            "jobplatform/inherited.py": "it opens nothing: it lets connections go",
             "jobplatform/servers.py": ROOF,
             "jobplatform/supervisor.py": ROOF,
             "jobplatform/demo.py": ROOF,
@@ -218,6 +220,7 @@ RULES = [
         ("from django.db.models.signals import post_save", "class Job(Model):\n    def save(self): ..."),
         {
             "jobplatform/celery.py": "Celery tells only by signal that a process starts or ends",
+            "jobs/beat.py": "(same)",
             "jobs/tasks.py": "(same)",
         },
     ),
@@ -228,8 +231,11 @@ RULES = [
         {
             "jobs/services.py": "rings the bell, which costs time when it is lost: the relay sweeps as well",
             "jobs/interventions.py": "rings the bell, as the services do",
+            "jobs/awaiting.py": "rings the bell for whom an event woke, as the services do",
+            "jobs/bulk.py": "rings the bell for jobs on other shelves, as the services do",
             "jobs/lanes.py": "moves a lane on that somebody else had locked, which the relay does as well",
-            "jobs/outbox.py": "rings for those whose turn it is in a lane: the relay sweeps as well",
+            "jobs/endings.py": "rings for those whose turn has come in a lane or a limit: the relay sweeps as well",
+            "jobs/limits.py": "rings the bell for what a limit lets out, which the relay does as well",
             "jobs/pauses.py": "rings the bell for what runs again, as the services do",
             "jobs/shelves.py": "remembers the id of a shelf once its row is there for good; publishes nothing",
         },

@@ -4,12 +4,16 @@ import signal
 from types import FrameType
 from typing import Any
 
+import structlog
 from celery import Celery
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from jobplatform import tracing
 from jobplatform.checks import refuse_bad_boot
 from jobs.relay import Relay
+
+logger = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -29,5 +33,7 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        self.stdout.write("relay: ready")
+        logger.info("rings for what is due", handler="relay", action="ready")
+        tracing.start("relay")
         relay.run()
+        tracing.stop()

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from uuid_utils.compat import uuid7
 
-from jobs.schedule import PLATFORM
 from jobs.services import JobRequest, submit_many
+from jobs.states import PLATFORM
 from tests.acceptance.ingestion.conftest import Site, body_of
 from tests.acceptance.jobs.web import Answer
 

@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 
 from jobplatform.embedded import Embedded
 from tests.databases import Cluster
+from tests.often import often
 from tests.processes import ROOT, broker
 
 pytestmark = pytest.mark.timeout(120)
@@ -23,6 +24,7 @@ CHECK = ["manage.py", "check"]
 RELAY = ["manage.py", "relay"]
 WORKER = ["-m", "celery", "-A", "jobplatform", "worker", "-c", "1"]
 BEAT = ["-m", "celery", "-A", "jobplatform", "beat"]
+WEB = ["-m", "granian", "--interface", "wsgi", "--port", "0", "--workers", "1", "jobplatform.wsgi:application"]
 
 
 SCHEDULE = """
@@ -87,14 +89,16 @@ def test_what_is_set_up_rightly_is_checked_without_a_word_against_it(run: Run) -
     assert said.code == 0, said.text
 
 
-@pytest.mark.parametrize("command", [CHECK, RELAY, WORKER, BEAT], ids=["check", "relay", "worker", "beat"])
+@pytest.mark.parametrize(
+    "command", often([CHECK, BEAT], [CHECK, RELAY, WORKER, BEAT]), ids=["check", "relay", "worker", "beat"]
+)
 def test_a_kind_that_is_registered_twice(run: Run, command: list[str]) -> None:
     said = run(command, JOBPLATFORM_HANDLERS="tests.handlers.twice")
 
     assert said.sentence("Kind 'log.rotate': it is registered twice"), said.text
 
 
-@pytest.mark.parametrize("command", [CHECK, WORKER], ids=["check", "worker"])
+@pytest.mark.parametrize("command", often([WORKER], [CHECK, WORKER]), ids=["check", "worker"])
 def test_a_module_of_handlers_that_is_not_there(run: Run, command: list[str]) -> None:
     said = run(command, JOBPLATFORM_HANDLERS="no_such_handlers")
 
@@ -103,7 +107,7 @@ def test_a_module_of_handlers_that_is_not_there(run: Run, command: list[str]) ->
     )
 
 
-@pytest.mark.parametrize("command", [CHECK, RELAY], ids=["check", "relay"])
+@pytest.mark.parametrize("command", often([RELAY], [CHECK, RELAY]), ids=["check", "relay"])
 def test_a_database_without_its_migrations(run: Run, database: str, command: list[str]) -> None:
     with psycopg.connect(database) as link:
         last = link.execute(
@@ -116,18 +120,21 @@ def test_a_database_without_its_migrations(run: Run, database: str, command: lis
     assert said.sentence(f"1 migrations are not applied, first {last[0]}.{last[1][:4]}"), said.text
 
 
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"DEBUG": "1"}, "DEBUG must be off in production."),
+    ({"SECRET_KEY": "django-insecure-" + "k" * 50}, "SECRET_KEY must be set to a secret of at least"),
+    ({"SECRET_KEY": "short"}, "SECRET_KEY must be set to a secret of at least"),
+    ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS must name the host names"),
+    ({}, "Postgres runs with fsync or full_page_writes off"),  # as the servers of the tests do
+    ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+    ({"DATABASE_URL": "postgresql:///x?host=/nowhere"}, "The database cannot be reached"),
+    ({"BROKER_URL": ""}, "BROKER_URL is not set."),
+]
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
-    [
-        ({"DEBUG": "1"}, "DEBUG must be off in production."),
-        ({"SECRET_KEY": "django-insecure-" + "k" * 50}, "SECRET_KEY must be set to a secret of at least"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY must be set to a secret of at least"),
-        ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS must name the host names"),
-        ({}, "Postgres runs with fsync or full_page_writes off"),  # as the servers of the tests do
-        ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
-        ({"DATABASE_URL": "postgresql:///x?host=/nowhere"}, "The database cannot be reached"),
-        ({"BROKER_URL": ""}, "BROKER_URL is not set."),
-    ],
+    often([WRONG[1], WRONG[4], WRONG[6]], WRONG),
     ids=["debug", "default secret", "short secret", "any host", "fsync", "no database", "database away", "no broker"],
 )
 def test_in_production(run: Run, env: dict[str, str], words: str) -> None:
@@ -150,8 +157,13 @@ def test_a_process_refuses_as_the_check_does(run: Run) -> None:
     assert said.sentence("DEBUG must be off in production."), said.text
 
 
-@pytest.mark.parametrize("command", [CHECK, WORKER], ids=["check", "worker"])
+@pytest.mark.parametrize(
+    "command",
+    often([CHECK, WORKER], [CHECK, WORKER, RELAY, BEAT, WEB]),
+    ids=["check", "worker", "relay", "beat", "web"],
+)
 def test_a_redis_that_would_evict_doorbells(run: Run, scratch_servers: Embedded, command: list[str]) -> None:
+    """T17."""
     with broker(scratch_servers.broker_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
 

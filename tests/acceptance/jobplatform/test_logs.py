@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 from tests.acceptance.jobs.web import JOBS, Web
 from tests.chaos.jobs.test_broker import message
 from tests.databases import Cluster
-from tests.processes import Platform, broker
+from tests.processes import PROJECT, Platform, broker
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -27,6 +27,8 @@ def web(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[Web]:
     with django_db_blocker.unblock(), platform:
         platform.relay()
         platform.worker()
+        beat = ["-m", "celery", "-A", "jobplatform", "-q", "beat", "--loglevel", "INFO"]
+        platform._start("beat", beat, None, None)
         yield Web(platform)
 
 
@@ -59,9 +61,18 @@ def test_what_strangers_say_stays_within_one_line(web: Web) -> None:
         text = program.log_path.read_bytes().decode()  # every line is whole characters
         assert BELOW_SPACE & set(text) == set(), program.name
         for line in text.splitlines():
+            assert line.startswith("{"), (program.name, line)
+            said = json.loads(line)
+            assert list(said)[:5] == ["time", "level", "handler", "action", "details"], (program.name, line)
             if "written by a stranger" in line:
                 seen += 1
-                said = json.loads(line)
-                assert (said["level"] != "critical", said["event"] != "written by a stranger") == (True, True), line
+                assert said["level"] != "critical", line
+                assert LINE not in (said.get("event"), said["action"]), line
     assert seen > len(EVIL)
+    worker = next(program for program in platform.programs if program.name.startswith("w"))
+    theirs = [said for said in map(json.loads, worker.log.splitlines()) if said["handler"] == "handler"]
+    assert {said["job"] for said in theirs} == {str(job) for job in ids}  # Python's own logging, in a handler
+    assert {(said["kind"], said["project"], type(said["attempt"])) for said in theirs} == {
+        ("test.evil", str(PROJECT), int)
+    }
     assert {platform.job(job)["status"] for job in ids} == {"failed"}

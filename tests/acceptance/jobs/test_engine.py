@@ -92,13 +92,28 @@ def test_a_running_job_hears_that_it_is_to_stop(platform: Platform) -> None:
     assert platform.events(job) == ["job.queued", "job.processing", "job.cancelled"]
 
 
+@pytest.mark.parametrize("kind", ["test.gated", "test.gated_async"])
+def test_a_running_job_that_does_not_hear_it_is_ended_alone(platform: Platform, kind: str) -> None:
+    deaf, neighbour = platform.submit(kind, 2, {"gate": f"never {kind}"})
+    platform.wait_until(lambda: len(platform.effects.of("began", [deaf, neighbour])) == 2, "their start")
+    services.cancel(project_id=PROJECT, job_id=deaf, actor="test")
+    platform.wait_ended([deaf])
+
+    assert platform.job(deaf)["status"] == "cancelled"
+    assert platform.events(deaf)[-1] == "job.cancelled"
+    assert platform.job(neighbour)["status"] == "processing"
+    services.cancel(project_id=PROJECT, job_id=neighbour, actor="test")
+    platform.wait_ended([neighbour])
+
+
 def test_a_job_that_runs_longer_than_a_moment_is_announced_and_holds_nobody_up(platform: Platform) -> None:
     slow, *others = platform.submit("test.gated", payload={"gate": "slow"}) + platform.submit(
         "test.gated", 20, {"gate": "x"}
     )
     platform.effects.open("x")
     platform.wait_ended(others)
-    assert platform.events(slow) == ["job.queued", "job.processing"]
+    # Two children may have shared them: then the others have ended before a moment was over.
+    platform.wait_until(lambda: platform.events(slow) == ["job.queued", "job.processing"], "the announcement")
     platform.effects.open("slow")
     platform.wait_ended([slow])
 
@@ -151,3 +166,12 @@ def test_a_thousand_jobs_of_many_kinds_all_end(platform: Platform) -> None:
     assert platform.by_status(ids) == {"processed": 1000}
     gaps = "select subject_id from events_event where subject_id = any(%s) group by 1 having count(*) <> max(seq)"
     assert platform.rows(gaps, ids) == []
+
+
+def test_a_collection_does_not_copy_what_a_child_shares_with_its_parent(platform: Platform) -> None:
+    platform.worker()  # children that have not collected anything yet
+    ids = platform.submit("test.collects", 1)
+    platform.wait_ended(ids)
+
+    memory = platform.job(ids[0])["output"]
+    assert memory["own"] < 0.4 * memory["all"]  # more than half, where a collection writes to what is shared

@@ -104,6 +104,62 @@ def test_work_goes_on_after_a_restore_into_another_cluster(
             assert second.rows(turned) == []
 
 
+class Beside(Platform):
+    """A platform on a broker that has lived on."""
+
+    def _empty_broker(self) -> None:
+        """Leave what is in it."""
+
+
+HANDLERS = ("tests.handlers.good", "tests.handlers.consuming")
+SEEN = "create table seen (number bigserial, subject_id uuid, seq int, pid int)"
+UNSEEN = """
+    select count(*) from events_event e
+    where not exists (select 1 from seen s where (s.subject_id, s.seq) = (e.subject_id, e.seq))"""
+
+
+def test_an_old_backup_beside_the_broker_that_has_lived_on(
+    servers: Servers, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+) -> None:
+    """In the same cluster, with the messages that are really left there: taken and untaken ones of later doorbells."""
+    env = {"JOBPLATFORM_HANDLERS": ",".join(HANDLERS)}
+    with django_db_blocker.unblock(), Platform(servers.cluster, servers.broker_url, handlers=HANDLERS) as first:
+        first.execute(SEEN)
+        first.relay(env=env)
+        worker = first.worker()
+        done = first.submit("test.within", 20)
+        first.wait_ended(done)
+        first.wait_until(lambda: first.value(UNSEEN) == 0, "all events to be seen")
+        seen = first.value("select count(*) from seen")
+        running = first.submit("test.gated", 2, {"gate": "backup"})
+        first.wait_until(lambda: len(first.effects.of("began", running)) == 2, "both to begin")
+        url = moved(first.database_url, servers.cluster, tmp_path)
+        first.effects.open("backup")
+        later = first.submit("test.within", 20)
+        first.wait_ended([*running, *later])
+        again = first.submit("test.gated", 2, {"gate": "later"})
+        first.wait_until(lambda: len(first.effects.of("began", again)) == 2, "both to begin")
+        worker.kill()
+        with broker(first.broker_url) as client:
+            assert client.hlen("unacked") > 0  # what the dead worker had taken
+
+        with Beside(Restored(servers.cluster, url), servers.broker_url, handlers=HANDLERS) as second:
+            second.effects.open("backup")
+            second.relay(env=env)
+            second.worker()
+            more = second.submit("test.within", 20)
+            everything = [*done, *running, *more]
+            second.wait_ended(everything)
+            second.wait_until(lambda: second.value(UNSEEN) == 0, "all events to be seen")
+
+            assert second.by_status(everything) == {"processed": len(everything)}
+            assert second.value("select count(*) from jobs_job where id = any(%s)", [*later, *again]) == 0
+            assert second.rows("select job_id from effect group by 1 having count(*) > 1") == []
+            assert second.effects.count("ran", [*done, *later, *again]).total() == 0
+            assert second.rows("select subject_id, seq from seen group by 1, 2 having count(*) > 1") == []
+            assert second.value("select count(*) from seen") > seen
+
+
 @pytest.fixture
 def reader(database: str) -> Iterator[Reader]:
     reader = Reader()

@@ -216,10 +216,19 @@ def test_what_a_handler_does_to_the_connection_stays_its_own_affair(platform: Pl
     platform.wait_until(lambda: platform.value(left_open, database) == 0, "every transaction to end")
 
 
-@pytest.mark.parametrize("kind", ["test.nonsense", "test.nonsense_async"])
+@pytest.fixture(scope="module", params=["test.nonsense", "test.nonsense_async"])
+def answered(platform: Platform, request: pytest.FixtureRequest) -> dict[str, tuple[UUID, list[UUID]]]:
+    """All of them at once, each among neighbours: their second attempts come a second later."""
+    platform.some_relay()
+    platform.some_worker()
+    return {answer: among(platform, request.param, answer, 10) for answer in ANSWERS}
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_an_answer_that_makes_no_sense_is_a_failed_attempt(platform: Platform, kind: str, answer: str) -> None:
-    culprit, neighbours = among(platform, kind, answer, 10)
+def test_an_answer_that_makes_no_sense_is_a_failed_attempt(
+    platform: Platform, answered: dict[str, tuple[UUID, list[UUID]]], answer: str
+) -> None:
+    culprit, neighbours = answered[answer]
 
     expected = ACCEPTED.get(answer, "failed")
     platform.wait_until(lambda: platform.job(culprit)["status"] == expected, f"{expected}, not {platform.job(culprit)}")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from django.db import connection
 
-from jobs import selectors
+from jobs import standing
 from jobs.serializers import explain
 from tests.processes import ENDED, PROJECT, Platform, Program, Servers, known, send
 
@@ -349,7 +349,7 @@ def test_a_kind_that_no_live_worker_knows_waits_for_one_that_does(platform: Plat
         platform.wait_ended(old)
         assert platform.by_status(new) == {"queued": 5}
         assert platform.value("select count(*) from jobs_doorbell where kind = 'test.newer'") == 0
-        said = explain(selectors.standing(PROJECT, new[0]))
+        said = explain(standing.of(PROJECT, new[0]))
         assert (said["status"], said["code"]) == ("queued", "no_worker"), said
         platform.worker(handlers=("tests.handlers.good", "tests.handlers.newer"), beside=True)
         platform.wait_ended(new)

@@ -16,10 +16,12 @@ from events import audit
 from events.admin import EventAdmin
 from events.models import Consumer
 from jobplatform.backoffice import bounded
+from tests.often import often
 
 pytestmark = pytest.mark.django_db
 
 OURS, THEIRS = UUID(int=11), UUID(int=12)
+
 EVENTS = "/admin/events/event/"
 FILL = """
 insert into events_event (position, project_id, type, subject_id, seq, data)
@@ -60,7 +62,10 @@ def walk(client: Client, query: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("query", "step"),
-    [("", 1), ("type=job.failed", 4), (f"project={OURS}", 3), (f"project={OURS}&type=job.failed", 12)],
+    often(
+        [("", 1), (f"project={OURS}&type=job.failed", 12)],
+        [("", 1), ("type=job.failed", 4), (f"project={OURS}", 3), (f"project={OURS}&type=job.failed", 12)],
+    ),
 )
 def test_leafing_through_the_log_shows_each_event_once(
     root: Client, monkeypatch: pytest.MonkeyPatch, query: str, step: int

@@ -23,7 +23,7 @@ from ingestion.selectors import KnownMessage
 from ingestion.states import MessageStatus
 from jobplatform import processes
 from jobs.outcomes import Done
-from jobs.schedule import PLATFORM
+from jobs.states import PLATFORM
 from jobs.testing import run_once
 
 pytestmark = pytest.mark.s3

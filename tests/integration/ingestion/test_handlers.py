@@ -20,7 +20,7 @@ from ingestion.states import MessageStatus
 from jobs import services as jobs
 from jobs.models import Attempt, Job
 from jobs.outcomes import Done
-from jobs.schedule import PLATFORM
+from jobs.states import PLATFORM
 from jobs.testing import run_once
 from tests.integration.ingestion.conftest import claim
 

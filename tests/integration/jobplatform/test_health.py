@@ -1,20 +1,18 @@
-"""What the monitoring asks: /healthz, /readyz, /metrics."""
+"""What the monitoring asks: /healthz, /readyz."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
+from django.db.models.functions import Now
 from django.test import Client
 
-from events import log
-from events.log import NewEvent
 from jobplatform import health
-from jobs import figures
-from jobs.models import Job, Tally, Worker
-from tests.integration.jobs.conftest import JOBS, Make, kinds, make
-from tests.integration.projects.conftest import Call, Tenant, call, ours
-
-__all__ = ["call", "kinds", "make", "ours"]
+from jobs import figures, store, workers
+from jobs.models import Pulse as Row
+from jobs.models import Worker
+from jobs.pulse import Pulse
 
 
 def test_health_asks_nobody(client: Client) -> None:
@@ -31,22 +29,91 @@ def test_these_addresses_are_for_reading(client: Client, path: str) -> None:
     assert answer.headers["Allow"] == "GET"
 
 
-@pytest.mark.django_db
-def test_a_migrated_database_is_ready_whoever_else_runs(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def relay(db: None) -> None:
+    """A relay makes rounds; the broker and the migrations are looked at anew."""
+    Pulse("relay").round(0.01)
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_migrated", False)
+    monkeypatch.setattr(health, "_broker_asked", (float("-inf"), ""))
+
+
+def older(role: str, seconds: float) -> None:
+    Row.objects.filter(role=role).update(rounded_at=Now() - dt.timedelta(seconds=seconds))
+
+
+@pytest.mark.usefixtures("relay")
+def test_it_is_ready_with_a_relay_whether_or_not_there_is_a_worker(client: Client) -> None:
     alone = client.get("/readyz")
     Worker.objects.create(name="w", host="h", pid=1, parent_pid=1, queues=["default"], kinds=[])
     accompanied = client.get("/readyz")
 
-    assert (alone.status_code, alone.json()["status"]) == (200, "ready")
-    assert not alone.json()["checks"]["workers"]["ok"]
-    assert accompanied.json()["checks"]["workers"]["live"] == 1
-    assert accompanied.json()["checks"]["migrations"] == {"ok": True}
+    assert (alone.status_code, alone.json()["status"], alone.json()["reasons"]) == (200, "ready", [])
+    assert {name: check["ok"] for name, check in alone.json()["checks"].items()} == dict.fromkeys(
+        ("database", "migrations", "broker", "relay", "workers"), True
+    )
+    assert (accompanied.status_code, accompanied.json()["checks"]["workers"]["live"]) == (200, 1)
 
 
 @pytest.mark.django_db
-def test_a_missing_migration_is_not_ready(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_migrated", False)
+def test_without_a_relay_it_is_not_ready(client: Client) -> None:
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["relay: None was ever seen."])
+
+
+@pytest.mark.usefixtures("relay")
+@pytest.mark.parametrize(("role", "seconds"), [("relay", 11), ("beat", 21)])
+def test_who_makes_no_rounds_is_a_reason(client: Client, role: str, seconds: float) -> None:
+    Pulse("beat").round(0.01)
+    assert client.get("/readyz").status_code == 200
+    older(role, seconds)
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["reasons"]) == (503, [f"{role}: No round for {seconds} s."])
+
+
+@pytest.mark.usefixtures("relay")
+def test_a_beat_that_was_stopped_in_order_is_not_missed_but_a_relay_is(client: Client) -> None:
+    for role in ("beat", "relay"):
+        pulse = Pulse(role)
+        pulse.round(0.01)
+        pulse.stop()
+        older(role, 60)
+
+    assert client.get("/readyz").json()["reasons"] == ["relay: No round for 60 s."]
+
+
+@pytest.mark.usefixtures("relay")
+def test_a_worker_that_lives_and_gets_nowhere_is_a_reason(client: Client) -> None:
+    for number, quiet in enumerate((0.0, 19.0, 21.0, 300.0)):
+        worker = Worker.objects.create(name="w", host="h", pid=number, parent_pid=1, queues=[], kinds=[])
+        assert workers.beat(worker.pk, quiet=quiet, on=store.connection_of_django())
+    Worker.objects.filter(pid=3).update(heartbeat_at=Now() - dt.timedelta(seconds=60))  # it is dead, and missed as such
+
+    (reason,) = client.get("/readyz").json()["reasons"]
+    (hidden,) = client.get("/readyz", REMOTE_ADDR="10.0.0.7").json()["reasons"]
+
+    assert reason.startswith("workers: 1 of 3 make no progress: ")
+    assert reason.endswith("(process 2 on h).")
+    assert hidden == "workers: 1 of 3 make no progress."
+
+
+@pytest.mark.usefixtures("relay")
+def test_a_broker_that_is_away_is_a_reason(client: Client, settings: Any) -> None:
+    settings.BROKER_URL = "redis://127.0.0.1:1/0"
+
+    answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["broker: It does not answer."])
+
+
+@pytest.mark.django_db
+def test_a_missing_migration_is_not_ready(client: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute("delete from django_migrations where id = (select max(id) from django_migrations)")
 
@@ -62,80 +129,8 @@ def test_a_database_that_is_away_is_not_ready(client: Client, monkeypatch: pytes
         msg = "password=hunter2"
         raise DatabaseError(msg)
 
-    monkeypatch.setattr(figures, "heard", away)
+    monkeypatch.setattr(figures, "pulses", away)
 
     answer = client.get("/readyz")
 
-    assert (answer.status_code, answer.json()["checks"]) == (
-        503,
-        {"database": {"ok": False, "detail": "DatabaseError"}},
-    )
-
-
-# ---------------------------------------------------------------------------------------------- metrics
-
-
-def sample(text: str, line: str) -> float:
-    """The value behind a name with its labels."""
-    return next(float(found.rpartition(" ")[2]) for found in text.splitlines() if found.startswith(line + " "))
-
-
-@pytest.mark.django_db
-def test_metrics_are_for_this_machine_or_for_who_shows_the_token(client: Client, settings: Any) -> None:
-    def status(**how: Any) -> int:
-        return client.get("/metrics", **how).status_code
-
-    assert status() == 200
-    assert status(REMOTE_ADDR="10.0.0.7") == 401
-    assert status(headers={"X-Forwarded-For": "127.0.0.1"}) == 401
-    settings.METRICS_TOKEN = "t" * 20
-    assert status() == 401
-    assert status(headers={"Authorization": "Bearer wrong"}) == 401
-    assert status(REMOTE_ADDR="10.0.0.7", headers={"Authorization": f"Bearer {'t' * 20}"}) == 200
-
-
-@pytest.mark.django_db
-def test_metrics_count_what_is_due_and_what_happened(client: Client, call: Call, make: Make) -> None:
-    for _ in range(3):
-        make()
-    make(status="processed")
-    call("POST", JOBS, {"kind": "<no such>"})
-    Worker.objects.create(name="w", host="h", pid=1, parent_pid=1, queues=["default", "x"], kinds=[])
-
-    text = client.get("/metrics").content.decode()
-
-    assert sample(text, 'jobplatform_jobs_due{kind="parcel.store"}') == 3
-    assert sample(text, 'jobplatform_jobs_due_age_seconds{kind="parcel.store"}') >= 0
-    assert sample(text, 'jobplatform_jobs_refused_total{code="unknown_kind"}') == 1
-    assert sample(text, 'jobplatform_workers_live{queue="x"}') == 1
-    assert sample(text, "jobplatform_oldest_transaction_seconds") >= 0
-    assert sample(text, 'jobplatform_dead_rows{table="jobs_job"}') >= 0
-    assert "no such" not in text  # a client's text is no label
-
-
-@pytest.mark.django_db
-def test_the_log_is_counted_once_in_slices(monkeypatch: pytest.MonkeyPatch, ours: Tenant) -> None:
-    # Inside of one transaction nothing is settled, so the rows are put where they would be afterwards.
-    monkeypatch.setattr(figures, "_COUNT", figures._COUNT.replace("limit 20000", "limit 4"))
-    monkeypatch.setattr(figures, "SLICE", 4)
-    new = [NewEvent(ours.project.id, "job.failed", ours.project.id, n, {"kind": "a.b"}) for n in range(10)]
-    log.append([*new, NewEvent(ours.project.id, "job.refused", ours.project.id, 1, {"kind": "evil", "code": "x"})])
-    with connection.cursor() as cursor:
-        cursor.execute("update events_event set position = 1")
-    for _ in range(2):
-        assert figures.count_events()
-
-    assert figures.event_totals() == {("job.failed", "a.b"): 10, ("job.refused", ""): 1}
-    assert Tally.objects.count() == 3
-
-
-@pytest.mark.django_db
-def test_depth_is_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
-    make()
-    row = Job.objects.get()
-    for number in range(150):
-        row.id = type(row.id)(int=number)
-        row.save(force_insert=True)
-    monkeypatch.setattr(figures, "_DEPTHS", figures._DEPTHS.replace("200000 /", "1 /"))
-
-    assert [(depth.kind, depth.due) for depth in figures.depths()] == [("parcel.store", 100)]
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["database: DatabaseError"])

@@ -69,6 +69,7 @@ def test_the_answer_is_the_job_as_it_is_read_afterwards(call: Call) -> None:
         "progress": None,
         "steps": {},
         "lane": None,
+        "batch_id": None,
         "priority": -3,
         "metadata": {"order": "7", "deep": {"a": [1, None]}},
         "due_at": "2030-12-31T22:00:00Z",
@@ -76,6 +77,7 @@ def test_the_answer_is_the_job_as_it_is_read_afterwards(call: Call) -> None:
         "started_at": None,
         "finished_at": None,
         "cancel_requested": False,
+        "awaiting": None,
         "confirmation": None,
         "links": {},
     }

@@ -192,3 +192,32 @@ def test_a_pause_that_does_not_fit_says_where(call: Call, body: dict[str, Any], 
     assert answer.status_code == 422, answer.content
     assert answer.json()["errors"][0]["field"] == field
     assert not Pause.objects.exists()
+
+
+def test_a_process_that_does_not_know_a_kind_leaves_the_pause_of_its_queue_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a relay of an older version does while a newer one is rolled out."""
+    submit("account.book")
+    begin(queue="default")
+    older = {name: kind for name, kind in registry._kinds.items() if name != "account.book"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_kinds", older)
+        pauses.apply()
+    assert runnable() == set()
+
+    pauses.resume(pause_id=Pause.objects.get().id, project_id=None, actor="tests")
+    assert runnable() == {("account.book", PROJECT)}
+
+
+def test_a_project_has_only_so_many_pauses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "MOST", 2)
+    begin(project_id=PROJECT, kind="account.book")
+    begin(project_id=PROJECT, kind="account.note")
+
+    with pytest.raises(InvalidOption) as refused:
+        begin(project_id=PROJECT, queue="default")
+    assert refused.value.code == "too_many_pauses"
+    begin(project_id=OTHER, queue="default")
+    begin(queue="default")

@@ -410,3 +410,20 @@ def test_the_actor_is_written_as_the_audit_record_wants_it(ours: Tenant) -> None
     assert authentication.credential_of(ours.text).actor == f"key:{ours.key_id}"
     assert authentication.Credential(ours.project.id, "", frozenset(), 7, "ann").actor == "user:ann"
     assert Project.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("permissions", "held"),
+    [(("operate_project",), False), (("operate_project", "add_apikey", "add_project"), True)],
+)
+def test_who_may_not_issue_keys_in_the_admin_may_not_by_the_api(
+    person: Person, ours: Tenant, permissions: tuple[str, ...], held: bool
+) -> None:
+    client = person(permissions=permissions)
+    headers = {"X-CSRFToken": token_of(client)}
+
+    for path, body in (("keys", {"name": "k", "scopes": ["jobs:read"]}), ("projects", {"name": "Another"})):
+        answer = client.post(
+            f"/api/v1/{path}?project={ours.project.id}", body, content_type="application/json", headers=headers
+        )
+        assert answer.status_code == (201 if held else 403), answer.content

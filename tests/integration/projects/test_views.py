@@ -169,6 +169,17 @@ def test_the_same_request_again_shows_the_same_secret(call: Call, path: str, bod
     assert ApiKey.objects.count() == before + 1
 
 
+def test_a_secret_is_repeated_to_no_other_key_of_the_project(call: Call) -> None:
+    body = {"name": "k", "scopes": ["jobs:read"]}
+    lesser = call("POST", KEYS, {"name": "lesser", "scopes": ["keys:write"]}).json()["key"]
+    assert call("POST", KEYS, body, Idempotency_Key="k1").status_code == 201
+
+    answer = call("POST", KEYS, body, Idempotency_Key="k1", key=lesser)
+
+    assert answer.status_code == 403  # it holds no jobs:read that it could hand on
+    assert "key" not in answer.json()
+
+
 def test_a_key_of_idempotency_is_the_tenants_own(call: Call, theirs: Tenant) -> None:
     body = {"name": "k", "scopes": ["jobs:read"]}
     mine = call("POST", KEYS, body, Idempotency_Key="k1").json()

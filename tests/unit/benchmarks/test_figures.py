@@ -17,6 +17,18 @@ BOUNDS = {
     "POST /jobs/batch, 1,000 jobs a request": (6, 10, False),
     "slowest list of the API with 5 million jobs, p50": (50, None, True),
     "drain with the index of lists against without it": (0.95, None, False),
+    "drain where every job has a lane, a limit and one of 200 projects, against none": (0.5, 0.8, False),
+    "drain with 5 million finished jobs, against an empty table": (0.85, 0.95, False),
+    "drain after a snapshot and a transaction id were held for 10 minutes, and still are, against none": (
+        0.8,
+        0.9,
+        False,
+    ),
+    "a minute of create and process: last 10 s against first 10 s": (0.9, None, False),
+    "drain by the workers of two machines, against one": (1, None, False),
+    "idle platform, SQL statements a second": (10, 4, True),
+    "idle platform, share of one core": (3, None, True),
+    "memory that a process of the worker gains over 1 million jobs": (5, None, True),
 }
 
 

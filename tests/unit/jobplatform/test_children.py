@@ -12,14 +12,14 @@ PORTS = {"PORT": "8000", "LIVE_PORT": "8001", "FLOWER_PORT": "5555"}
 
 
 def test_the_procfile_names_every_process() -> None:
-    assert procfile(PORTS).keys() >= {"web", "relay", "worker", "events", "beat", "flower"}
+    assert procfile(PORTS).keys() >= {"web", "live", "relay", "worker", "events", "beat", "flower"}
 
 
 def test_programs_are_those_of_this_environment() -> None:
     commands = procfile(PORTS)
 
     assert commands["relay"] == [sys.executable, "manage.py", "relay"]
-    assert commands["web"][0] == str(Path(sys.executable).with_name("granian"))
+    assert commands["web"][:3] == [sys.executable, "-m", "granian"]
     assert commands["web"][commands["web"].index("--port") + 1] == "8000"
 
 

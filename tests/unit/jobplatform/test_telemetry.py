@@ -72,12 +72,15 @@ def lines(request: pytest.FixtureRequest) -> Iterator[tuple[str, io.StringIO]]:
     stream = io.StringIO()
     config = telemetry.configure(request.param, "DEBUG")
     config["handlers"]["stderr"]["stream"] = stream
-    before = logging.root.handlers[:], logging.root.level
+    touched = [logging.root, *(logging.getLogger(name) for name in config["loggers"])]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in touched]
     structlog_before = structlog.get_config()
     logging.config.dictConfig(config)
     yield request.param, stream
-    logging.root.handlers[:], level = before
-    logging.root.setLevel(level)
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
     structlog.configure(**structlog_before)
 
 
@@ -204,22 +207,52 @@ def test_a_line_says_when_who_and_what(lines: tuple[str, io.StringIO]) -> None:
     if log_format == "json":
         event = json.loads(line)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.pop("time"))
-        expected = {"level": "info", "logger": "backup.export", "event": "dump written", "bytes": 3, "job": r"a\nb"}
-        assert event == expected
+        expected = {"level": "info", "handler": "backup.export", "action": "dump written", "details": ""}
+        assert event == expected | {"bytes": 3, "job": r"a\nb"}
     else:
         assert re.fullmatch(r"\d\d:\d\d:\d\d info    \[backup\.export\] dump written: bytes=3 job=a\\nb", line)
+
+
+def test_a_line_that_names_its_parts_begins_its_details_with_its_sentence(lines: tuple[str, io.StringIO]) -> None:
+    log_format, stream = lines
+
+    structlog.get_logger("jobs.relay").warning("database away", handler="relay", action="wait", details="no route")
+
+    line = only_line(stream)
+    if log_format == "json":
+        said = json.loads(line)
+        assert list(said) == ["time", "level", "handler", "action", "details"]
+        assert [said[name] for name in ("handler", "action", "details")] == ["relay", "wait", "database away: no route"]
+    else:
+        assert line.endswith(" warning [relay] wait: database away: no route")
+
+
+def test_what_runs_is_named_on_each_line_unless_the_line_says_it_itself(
+    lines: tuple[str, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, stream = lines
+    monkeypatch.setattr(telemetry, "_contexts", [lambda: {"job": "J1", "kind": "a.b", "attempt": 2}])
+
+    structlog.get_logger("a").info("one", kind="own")
+    logging.getLogger("b").info("two")
+
+    own, foreign = stream.getvalue().splitlines()
+    assert ("J1" in own, "own" in own, "a.b" in own) == (True, True, False)
+    assert ("J1" in foreign, "a.b" in foreign) == (True, True)
 
 
 def test_lines_of_the_standard_library_take_the_same_way(lines: tuple[str, io.StringIO]) -> None:
     log_format, stream = lines
 
     logging.getLogger("django.db").error("lost %s", "a\nb")
+    here = "test_lines_of_the_standard_library_take_the_same_way"
 
     line = only_line(stream)
     if log_format == "json":
-        assert json.loads(line)["event"] == r"lost a\nb"
+        said = json.loads(line)
+        assert [said[name] for name in ("handler", "action", "details")] == ["django.db", here, r"lost a\nb"]
     else:
-        assert line.endswith(r"error   [django.db] lost a\nb")
+        assert line.endswith(rf"error   [django.db] {here}: lost a\nb")
 
 
 def test_an_exception_stands_on_the_line_with_its_end(lines: tuple[str, io.StringIO]) -> None:

@@ -172,7 +172,7 @@ def test_a_released_job_gets_its_attempt_back() -> None:
 
 
 def owned(attempt: int = 1) -> Owned:
-    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0, None, 2.5)
+    return Owned(uuid4(), uuid4(), "order.ship", 4, attempt, None, None, "process", 1, 0, None, None, None, None, 2.5)
 
 
 def test_a_dead_process_is_a_failed_attempt() -> None:
@@ -265,3 +265,30 @@ def test_who_waits_again_and_again_is_shown_to_a_person_in_the_end() -> None:
 
     assert [verdict.status for verdict in found] == [Status.QUEUED, Status.BLOCKED]
     assert orjson.loads(found[1].data)["reason"] == "waited_too_often"
+
+
+def test_a_parked_job_may_wait_for_an_event_as_well() -> None:
+    verdict = verdict_on(Park(30, event="payment.arrived", subject="order-7"))
+
+    assert (verdict.status, verdict.event) == (Status.PARKED, "job.parked")
+    assert extra(verdict)["delay"] == 30
+    assert orjson.loads(verdict.data)["event"] == {"type": "payment.arrived", "subject": "order-7"}
+    assert verdict.awaited is not None
+    assert (verdict.awaited.type, verdict.awaited.subject) == ("payment.arrived", "order-7")
+
+
+def test_a_job_of_the_platform_is_awaited_by_its_id() -> None:
+    other = uuid4()
+    verdict = verdict_on(Park(30, event="job.processed", subject=str(other)))
+
+    assert verdict.awaited is not None
+    assert verdict.awaited.subject_id == other
+
+
+@pytest.mark.parametrize(
+    ("event", "subject"),
+    [("job.invented", "x"), ("Payment", "x"), ("payment", "x"), ("", ""), ("job.processed", ""), ("a.b", "x" * 201)],
+)
+def test_an_event_that_can_never_come_is_no_answer(event: str, subject: str) -> None:
+    with pytest.raises(ValueError, match=r"event|UUID|subject"):
+        verdict_on(Park(30, event=event, subject=subject))

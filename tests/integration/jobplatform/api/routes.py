@@ -190,6 +190,8 @@ handler403 = refusals.handler403
 handler404 = refusals.handler404
 handler500 = refusals.handler500
 
+admin.autodiscover()  # as the routes of the web process do
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("projects.urls")),

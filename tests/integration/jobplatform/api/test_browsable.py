@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import Client, RequestFactory
 from rest_framework.response import Response
 
-from jobplatform.api import BrowsableRenderer
+from jobplatform.api.browsable import BrowsableRenderer
 from projects import services
 from projects.models import Project
 from tests.integration.jobplatform.api.routes import Form

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from events.log import move_clock
 from jobplatform.api import idempotency
+from jobs import handlers
 from projects.models import Project
 from tests.integration.jobplatform.api.routes import REACHED
 
@@ -123,12 +124,12 @@ def test_expired_answers_are_purged_in_slices(api: Client) -> None:
     for number in range(5):
         create(api, key=f"k{number}")
     with connection.cursor() as cursor:
-        cursor.execute(idempotency.PURGE, {"slice": 3})
+        cursor.execute(handlers._TIDY["stored_responses"], {"slice": 3})
         assert cursor.rowcount == 0
         move_clock(timedelta(hours=73))
-        cursor.execute(idempotency.PURGE, {"slice": 3})
+        cursor.execute(handlers._TIDY["stored_responses"], {"slice": 3})
         assert cursor.rowcount == 3
-        cursor.execute(idempotency.PURGE, {"slice": 3})
+        cursor.execute(handlers._TIDY["stored_responses"], {"slice": 3})
         assert cursor.rowcount == 2
 
 

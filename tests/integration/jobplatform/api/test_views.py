@@ -196,7 +196,7 @@ def test_no_path_or_method_is_a_fault_of_ours(text: str, method: str) -> None:
         assert status == 200 or headers["Content-Type"] == PROBLEM
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.text(st.characters(max_codepoint=255), max_size=60),
     st.sampled_from(

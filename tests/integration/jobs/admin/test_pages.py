@@ -17,7 +17,19 @@ from projects import services as project_services
 from tests.corpora.markup import text_of
 from tests.integration.jobs.admin.conftest import OURS, Make
 
-LISTS = ["job", "job/attempts", "worker", "shelf", "pause", "intervention"]
+LISTS = [
+    "job",
+    "job/attempts",
+    "worker",
+    "shelf",
+    "pause",
+    "intervention",
+    "limitkey",
+    "limitrule",
+    "kindsettings",
+    "bulkact",
+    "jobbatch",
+]
 
 
 def worker(**columns: object) -> Worker:

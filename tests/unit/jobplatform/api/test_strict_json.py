@@ -153,6 +153,17 @@ def test_a_large_body_of_nothing_is_refused_in_a_moment() -> None:
     assert time.process_time() - began < 4
 
 
+def test_a_text_that_is_never_closed_is_read_once() -> None:
+    """Its escaped quotes are no beginnings of other texts: with each of them the rest would be read again."""
+    began = time.process_time()
+
+    body = b"[" + b"," * (strict_json.MOST_VALUES + 1) + b'"' + b'\\"' * 400_000
+    assert refusal_of(body).code == "too_many_values"
+    assert refusal_of(b"[" + b"," * 10 + b'"' + b",[{" * 100_000 + b'\\"' * 400_000).code == "invalid_json"
+
+    assert time.process_time() - began < 4
+
+
 def test_a_problem_does_not_repeat_what_was_sent() -> None:
     problem = refusal_of(b'{"password": "hunter2", "password": "hunter3"}')
 

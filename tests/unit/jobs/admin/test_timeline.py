@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from jobs.admin import timeline
-from jobs.admin.timeline import MOST_SPANS, Span, draw, spans
+from jobs.admin.timeline import LISTED_FIRST, LISTED_LAST, Span, draw, spans
 
 START = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 
@@ -123,12 +123,77 @@ def test_a_moment_can_be_drawn() -> None:
     assert (drawing.bars[0].left, drawing.bars[0].width) == (0, 0)
 
 
-def test_a_long_life_is_drawn_from_its_end() -> None:
-    drawing = draw([Span(str(n), "wait", at(n), at(n + 1)) for n in range(MOST_SPANS + 7)])
+def test_what_a_job_did_stands_on_tracks() -> None:
+    tried = [Attempt(1, 1, "retried", at(1), at(2)), Attempt(2, 2, "blocked", at(7), at(8))]
+    found = spans(events(("queued", 0), ("retrying", 2), ("blocked", 8)), tried, now=at(20))
+
+    drawing = draw(found)
 
     assert drawing is not None
-    assert (len(drawing.bars), drawing.hidden) == (MOST_SPANS, 7)
-    assert drawing.bars[0].left == 0
+    assert [(track.title, [block.look for block in track.blocks]) for track in drawing.tracks] == [
+        ("Attempts", ["retried", "stopped"]),
+        ("Waits", ["queued", "backoff"]),
+        ("Stands", ["blocked"]),
+    ]
+    assert [(share.title, share.number, share.seconds) for share in drawing.shares] == [
+        ("Attempt retried", 1, 1.0),
+        ("Attempt stopped", 1, 1.0),
+        ("Queued", 1, 1.0),
+        ("Backoff", 1, 5.0),
+        ("Blocked", 1, 12.0),
+    ]
+    backoff = drawing.tracks[1].blocks[1]
+    assert (backoff.left, backoff.width) == (10.0, 25.0)
+
+
+def test_several_stages_have_a_track_of_their_own() -> None:
+    tried = [Attempt(1, 1, "done", at(1), at(2)), Attempt(2, 1, "done", at(4), at(5), stage="confirm")]
+
+    drawing = draw(spans(events(("queued", 0), ("processed", 2), ("confirmed", 5)), tried, now=at(20)))
+
+    assert drawing is not None
+    assert drawing.tracks[0].title == "Stage"
+    assert [block.text for block in drawing.tracks[0].blocks] == ["process", "confirm"]
+
+
+def many(attempts: int) -> list[Span]:
+    turns = events(
+        ("queued", 0), *(("retrying", 10 * n + 2) for n in range(attempts - 1)), ("failed", 10 * attempts - 8)
+    )
+    tried = [
+        Attempt(n + 1, n + 1, "failed" if n + 1 == attempts else "retried", at(10 * n + 1), at(10 * n + 2))
+        for n in range(attempts)
+    ]
+    return spans(turns, tried, now=at(10 * attempts))
+
+
+def test_a_life_of_two_hundred_attempts_is_drawn_whole_and_listed_from_both_ends() -> None:
+    found = many(200)
+
+    drawing = draw(found)
+
+    assert drawing is not None
+    assert len(found) == 400
+    assert (len(drawing.first), len(drawing.last)) == (LISTED_FIRST, LISTED_LAST)
+    assert drawing.gap is not None
+    assert drawing.gap.number == 400 - LISTED_FIRST - LISTED_LAST
+    assert drawing.gap.text.startswith("180 attempts of 3 min 00 s in all, 180 waits")
+    attempts = next(track for track in drawing.tracks if track.title == "Attempts")
+    assert len(attempts.blocks) <= 200
+    assert attempts.blocks[-1].look == "failed"
+    assert all(0 <= block.left <= block.left + block.width <= 100.001 for block in attempts.blocks)
+    assert sum(share.number for share in drawing.shares) == 400
+
+
+def test_neighbours_too_narrow_to_tell_apart_are_one_block_that_shows_the_gravest() -> None:
+    tried = [Attempt(n, n, "failed" if n == 3 else "retried", at(n / 100), at(n / 100 + 0.005)) for n in range(1, 6)]
+    turns = events(("queued", 0), *(("retrying", run.ended_at.timestamp() - START.timestamp()) for run in tried))
+
+    drawing = draw(spans(turns, tried, now=at(1000)))
+
+    assert drawing is not None
+    blocks = drawing.tracks[0].blocks
+    assert [(block.look, block.text.split(":")[0]) for block in blocks] == [("failed", "5 together")]
 
 
 def test_a_place_is_written_as_style_sheets_want_it() -> None:

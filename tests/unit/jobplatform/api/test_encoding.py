@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from jobplatform.api.renderers import JSONRenderer, dumps
+from jobplatform.api.encoding import dumps
+from jobplatform.api.renderers import JSONRenderer
 
 ID = UUID("018f6b1e-7b1c-7c3e-9d2a-1b2c3d4e5f60")
 NOON = datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC)

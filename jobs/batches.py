@@ -1,0 +1,166 @@
+"""Batches: jobs that were created together, how far they are, and the job that follows when they have ended.
+
+No job counts down anything when it ends: the relay asks every second which batches have no live job any more. That is
+an index probe each, costs the jobs nothing, and cannot be missed.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+import structlog
+from django.db import connection, transaction
+from uuid_utils.compat import uuid7
+
+from events import log
+from events.log import NewEvent
+from jobs import registry, services
+from jobs.errors import BatchNotFound, InvalidOption, JobsError
+from jobs.models import JobBatch
+from jobs.services import JobRequest, Submitted
+from jobs.states import ENDED, LIVE, Status
+
+logger = structlog.get_logger(__name__)
+
+SWEPT = 100
+When = Literal["ended", "processed"]
+WHEN: tuple[When, ...] = ("ended", "processed")
+_WELL = sorted({Status.PROCESSED, Status.CONFIRMED})
+_LIVE, _ENDED = sorted(LIVE), sorted(ENDED)
+
+_COUNTS = "select status, count(*) from jobs_job where batch_id = %s and project_id = %s group by status"
+
+# `ill`: one that has ended, but not well.
+_OVER = """
+select b.id,
+       exists (select from jobs_job j
+               where j.batch_id = b.id and j.status = any(%(ended)s) and j.status <> all(%(well)s)) as ill
+from jobs_jobbatch b
+where b.ended_at is null
+  and b.stalled_at is null
+  and not exists (select from jobs_job j where j.batch_id = b.id and j.status = any(%(live)s))
+order by b.id
+limit %(limit)s
+for update of b skip locked
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a batch is: its jobs by status."""
+
+    total: int
+    counts: Mapping[str, int]
+
+    @property
+    def ended(self) -> int:
+        """How many have ended, well or not."""
+        return sum(number for status, number in self.counts.items() if status in ENDED)
+
+
+def create(
+    *,
+    project_id: UUID,
+    requests: Sequence[JobRequest],
+    name: str = "",
+    follow: JobRequest | None = None,
+    follow_when: When = "ended",
+) -> tuple[UUID, list[Submitted]]:
+    """Create jobs as a batch, all or none, in the caller's transaction. Returns the batch's id and the jobs.
+
+    `follow`: the job that is created when they have ended: "ended", however, or "processed", when all are done well.
+
+    Raises:
+        UnknownKind, InvalidPayload, InvalidOption, SubmitRefused: as `services.submit_many`, of `follow` as well.
+    """
+    batch_id = uuid7()
+    for request in requests:
+        request.batch_id = batch_id
+    with transaction.atomic():
+        enter(batch_id, project_id, len(requests), name=name, follow=follow, follow_when=follow_when)
+        return batch_id, services.submit_many(project_id=project_id, requests=requests)
+
+
+def enter(
+    batch_id: UUID, project_id: UUID, total: int, *, name: str = "", follow: JobRequest | None, follow_when: When
+) -> None:
+    """Make the row of a batch whose jobs the caller creates in the same transaction."""
+    if follow_when not in WHEN:
+        message = f"The job that follows comes when all have {' or '.join(WHEN)}."
+        raise InvalidOption(message, field="/follow_when")
+    JobBatch.objects.create(
+        id=batch_id, project_id=project_id, name=name, total=total, follow_when=follow_when,
+        follow=None if follow is None else _stored(project_id, follow),
+    )  # fmt: skip
+
+
+def _stored(project_id: UUID, follow: JobRequest) -> dict[str, Any]:
+    services.prepare(project_id, follow)  # refuses what will not fit
+    options = {name: getattr(follow, name) for name in _OPTIONS if getattr(follow, name)}
+    payload = orjson.loads(services.payload_text(registry.get(follow.kind), follow.payload))
+    return {"kind": follow.kind, "payload": payload, "options": options}
+
+
+_OPTIONS = ("priority", "max_attempts", "retry_delay", "timeout", "lane", "metadata")
+
+
+def get(project_id: UUID, batch_id: UUID) -> JobBatch:
+    """A batch of a project. Raises `BatchNotFound`."""
+    found = JobBatch.objects.filter(project_id=project_id, id=batch_id).first()
+    if found is None:
+        raise BatchNotFound(batch_id=batch_id)
+    return found
+
+
+def standing(batch: JobBatch) -> Standing:
+    """How far a batch is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, [batch.id, batch.project_id])
+        return Standing(batch.total, dict(cursor.fetchall()))
+
+
+def sweep() -> int:
+    """End the batches whose jobs have all ended, and create what follows. Returns how many. For the relay."""
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_OVER, {"ended": _ENDED, "well": _WELL, "live": _LIVE, "limit": SWEPT})
+            over: list[tuple[UUID, bool]] = cursor.fetchall()
+            if not over:
+                return 0
+            cursor.execute("select platform_now()")
+            (now,) = cursor.fetchone()
+        rows = {row.id: row for row in JobBatch.objects.filter(id__in=[batch_id for batch_id, _ in over])}
+        for batch_id, ill in over:
+            row = rows[batch_id]
+            if ill and row.follow is not None and row.follow_when == "processed":
+                row.stalled_at = now
+            else:
+                _end(row, now)
+            row.save(update_fields=["stalled_at", "ended_at", "follow_id", "follow_error"])
+    return len(over)
+
+
+def _end(row: JobBatch, now: dt.datetime) -> None:
+    row.ended_at = now
+    if row.follow is not None:
+        # PostgreSQL writes 1e21 with all its digits: read as a float, as it was asked for, and not as an integer.
+        payload = orjson.loads(json.dumps(row.follow["payload"]))
+        request = JobRequest(row.follow["kind"], payload, **row.follow["options"])
+        try:
+            with transaction.atomic():
+                row.follow_id = services.submit_many(project_id=row.project_id, requests=[request])[0].id
+        except JobsError as error:  # its kind is gone, its payload fits no more, a gate is closed
+            row.follow_error = f"{error.code}: {error}"
+            logger.error("nothing follows", handler="batches", action="end", details=f"{row.id}: {row.follow_error}")
+    data = {
+        "name": row.name,
+        "total": row.total,
+        "counts": dict(standing(row).counts),
+        "follow_id": row.follow_id,
+        "follow_error": row.follow_error,
+    }
+    log.append([NewEvent(row.project_id, "batch.ended", row.id, 1, data)])
