@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 
-from jobplatform import processes
+from jobplatform import private, processes
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCFILE = "Procfile"
@@ -66,7 +66,7 @@ class Child:
 
     def start(self) -> None:
         """Start it in the calling thread, which must live as long as the child."""
-        with self.log.path.open("ab") as output:
+        with os.fdopen(private.append(self.log.path), "ab") as output:
             self.process = processes.spawn(self.command, env=self.env, cwd=self.tree, output=output.fileno())
         self._started_at = time.monotonic()
 

@@ -12,7 +12,7 @@ import io
 import random
 import signal
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -54,6 +54,7 @@ STOP_SECONDS = 0.5
 KNOCKERS = 4  # threads, each with its own database connection
 MOST_KNOCKING = 2000  # all clients of a process that ended come back at once
 PAGES = 32  # parts of the log that wait to be sent to clients who came back
+PAGES_OF_PROJECT = 8  # of them: clients of one project that take nothing keep no other project's from catching up
 PAGE_ROWS = 200
 
 REVOKED = sse.frame("revoked", {"code": "api_key_revoked"})
@@ -116,6 +117,7 @@ class Live:
         self._feed = Feed(self._ask)
         self._jobs = JobWatch(self._ask, self._feed)
         self._pages = asyncio.Semaphore(PAGES)
+        self._pages_of: defaultdict[UUID, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PAGES_OF_PROJECT))
         self._clients: set[Client] = set()
         self._of_project: Counter[UUID] = Counter()
         self._knocking = 0
@@ -286,7 +288,7 @@ class Live:
         follower.after = client.wanted.after or (0, 0)
         joined: Place | None = None
         while not follower.closed:
-            async with self._pages:
+            async with self._pages_of[client.wanted.project_id], self._pages:
                 page = await self._ask_beside(lambda: _page(client.wanted, follower.after))
                 rows = [row for row in page.rows if joined is None or row.place <= joined]
                 frames = [sse.encode(row) for row in rows if row.type.startswith(client.wanted.prefix)]

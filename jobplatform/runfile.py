@@ -1,9 +1,10 @@
 """`run.json`: what runs in a data directory and where to reach it, for people and programs that did not start it."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from jobplatform import private
 
 RUN_FILE = "run.json"
 
@@ -28,7 +29,7 @@ class RunInfo:
 
 def write(data_dir: Path, info: RunInfo) -> None:
     """Write `run.json` whole or not at all, readable by its owner only."""
-    write_private(data_dir / RUN_FILE, json.dumps(asdict(info), indent=2) + "\n")
+    private.write(data_dir / RUN_FILE, json.dumps(asdict(info), indent=2) + "\n")
 
 
 def read(data_dir: Path) -> RunInfo:
@@ -39,13 +40,3 @@ def read(data_dir: Path) -> RunInfo:
 def remove(data_dir: Path) -> None:
     """Forget what ran."""
     (data_dir / RUN_FILE).unlink(missing_ok=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file by one of mode 0600, so that a reader sees the old text or the new one, also after a power cut."""
-    draft = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -21,7 +21,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from jobplatform import processes
+from jobplatform import private, processes
 from jobplatform.places import POSTGRES_MAJOR, EmbeddedError, Place
 
 OWNER = "jobplatform"  # the role that owns the schema, and the name of the database
@@ -106,7 +106,7 @@ class Server(ABC):
     def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        with self.log_path.open("ab") as log:
+        with os.fdopen(private.append(self.log_path), "ab") as log:
             self._log_start = log.tell()
             return processes.spawn(
                 command,
@@ -141,10 +141,7 @@ class Server(ABC):
 
     def _write(self, path: Path, text: str) -> None:
         """Write a configuration file as the account that reads it."""
-        path.write_text(text)
-        path.chmod(0o600)
-        if self.place.user:
-            shutil.chown(path, self.place.user)
+        private.write(path, text, self.place.user)
 
 
 class Postgres(Server):
@@ -184,11 +181,9 @@ class Postgres(Server):
     def _initdb(self) -> None:
         draft = self.place.home / "postgres.new"
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
+        private.directory(draft, self.place.user)
         password_file = self.place.sockets / ".initdb-password"
         self._write(password_file, self.place.superuser_password)
-        if self.place.user:
-            shutil.chown(draft, self.place.user)
         initdb: list[str | Path] = [self.place.programs.postgres_bin / "initdb", "--pgdata", draft]
         initdb += ["--username", SUPERUSER, "--auth=scram-sha-256", "--pwfile", password_file, "--encoding=UTF8"]
         initdb += ["--locale=C", "--data-checksums", "--no-instructions", *([] if self.durable else ["--no-sync"])]

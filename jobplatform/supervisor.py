@@ -31,7 +31,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
-from jobplatform import processes, runfile
+from jobplatform import private, processes, runfile
 from jobplatform.children import ROOT, Child, procfile, stop
 from jobplatform.embedded import Embedded, EmbeddedError
 from jobplatform.places import make_data_directory, program_versions
@@ -367,7 +367,7 @@ def _keep(data_dir: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if not more.items() <= kept.items():
         kept |= more
-        runfile.write_private(path, json.dumps(kept, indent=2) + "\n")
+        private.write(path, json.dumps(kept, indent=2) + "\n")
     return kept
 
 

@@ -12,6 +12,7 @@ _django = get_wsgi_application()
 
 from events import log  # noqa: E402 - models are ready only now
 from jobplatform import tracing  # noqa: E402
+from jobplatform.api.bodies import Ahead  # noqa: E402
 from jobplatform.api.connections import Places  # noqa: E402
 from jobplatform.api.shortcut import Shortcut  # noqa: E402
 from jobplatform.checks import refuse_bad_boot  # noqa: E402
@@ -23,4 +24,4 @@ except ImproperlyConfigured as refusal:
 log.adopt_cluster()
 
 tracing.start("web")
-application = tracing.wsgi(Places(Shortcut(_django)))
+application = tracing.wsgi(Ahead(Places(Shortcut(_django))))

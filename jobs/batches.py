@@ -133,9 +133,8 @@ def sweep() -> int:
                 return 0
             cursor.execute("select platform_now()")
             (now,) = cursor.fetchone()
-        rows = {row.id: row for row in JobBatch.objects.filter(id__in=[batch_id for batch_id, _ in over])}
         for batch_id, ill in over:
-            row = rows[batch_id]
+            row = JobBatch.objects.get(id=batch_id)  # one by one: what follows may be large
             if ill and row.follow is not None and row.follow_when == "processed":
                 row.stalled_at = now
             else:

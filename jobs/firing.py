@@ -7,7 +7,7 @@ instant is a row of its own (`Firing`), so whatever else goes wrong, the second 
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, takewhile
@@ -35,6 +35,7 @@ BACKFILL = dt.timedelta(days=366)
 LONGEST_WAIT, SHORTEST_WAIT = 5.0, 0.1
 ALL_ROWS_EVERY = 300.0  # edits that went past Django's models
 SLICE = 200
+LARGEST_INSERT = 8 * 1024 * 1024  # characters of payloads that are stored by one statement
 
 _LOOK = """
 select (select last_update from django_celery_beat_periodictasks where ident = 1),
@@ -284,7 +285,12 @@ def make(row: Schedule, instants: Sequence[dt.datetime], moment: dt.datetime) ->
     new = [instant for instant in instants if instant not in known]
     if not new:
         return []
-    jobs = services.submit_many(project_id=row.project_id, requests=[_request(row, instant) for instant in new])
+    payload = schedules.payload_of(row.task)
+    at_once = max(1, LARGEST_INSERT // (1 + len(row.task.kwargs or "")))
+    jobs: list[Submitted] = []
+    for start in range(0, len(new), at_once):
+        requests = [_request(row, payload, instant) for instant in new[start : start + at_once]]
+        jobs += services.submit_many(project_id=row.project_id, requests=requests)
     Firing.objects.bulk_create(
         Firing(schedule_id=row.id, instant=instant, project_id=row.project_id, job_id=job.id, fired_at=moment)
         for instant, job in zip(new, jobs, strict=True)
@@ -292,11 +298,11 @@ def make(row: Schedule, instants: Sequence[dt.datetime], moment: dt.datetime) ->
     return jobs
 
 
-def _request(row: Schedule, instant: dt.datetime | None) -> JobRequest:
+def _request(row: Schedule, payload: Mapping[str, Any], instant: dt.datetime | None) -> JobRequest:
     metadata = {"schedule": schedules.name_of(row)}
     if instant is not None:
         metadata["instant"] = instant.isoformat()
-    return JobRequest(kind=row.task.task, payload=schedules.payload_of(row.task), metadata=metadata)
+    return JobRequest(kind=row.task.task, payload=payload, metadata=metadata)
 
 
 def _count(row: Schedule, made: int, moment: dt.datetime) -> None:
@@ -347,7 +353,8 @@ def run(*, schedule_id: UUID, project_id: UUID | None, actor: str, reason: str =
     """
     with transaction.atomic():
         row = schedules.held_by_hand(schedule_id, project_id)
-        job = services.submit_many(project_id=row.project_id, requests=[_request(row, None)])[0]
+        request = _request(row, schedules.payload_of(row.task), None)
+        job = services.submit_many(project_id=row.project_id, requests=[request])[0]
         schedules.record(row, "schedule.run", actor, reason, job_id=str(job.id))
     return job
 

@@ -58,7 +58,7 @@ def rule(
     return row
 
 
-def unrule(row: LimitRule, *, actor: str, reason: str) -> None:
+def unrule(row: LimitRule, *, actor: str, reason: str = "") -> None:
     """Let the code's bounds rule again."""
     with transaction.atomic():
         LimitRule.objects.filter(pk=row.pk).delete()

@@ -24,7 +24,7 @@ from events import audit, log
 from events.log import NewEvent
 from jobplatform.api.database import Trouble, trouble
 from jobs import registry, services, store
-from jobs.errors import InvalidOption, InvalidSchedule, ScheduleExists, ScheduleNotFound, UnknownKind
+from jobs.errors import InvalidOption, InvalidPayload, InvalidSchedule, ScheduleExists, ScheduleNotFound, UnknownKind
 from jobs.instants import Cron, Every, Once, Timetable, Timing
 from jobs.models import Schedule
 from jobs.states import CatchUp, Overlap
@@ -36,6 +36,8 @@ MISSED = dt.timedelta(minutes=2)
 
 MOST_OF_A_PROJECT = 200
 """Schedules that a project may create by itself."""
+LARGEST_PAYLOAD = 64 * 1024
+"""Bytes of a schedule's payload as JSON; lists show it."""
 LONGEST_FIELD = 64
 """Characters of one field of a crontab."""
 
@@ -80,6 +82,13 @@ def seconds_of(interval: IntervalSchedule) -> int | None:
     """The length of an interval, where it is one in seconds."""
     size = _SECONDS.get(interval.period)
     return None if size is None else interval.every * size
+
+
+def check_size(payload: str) -> None:
+    """Refuse a payload (JSON text) that is too large for a schedule: lists show them. Raises `InvalidPayload`."""
+    if (size := len(payload.encode())) > LARGEST_PAYLOAD:
+        message = f"The payload has {size} bytes as JSON; a schedule's has {LARGEST_PAYLOAD} at most."
+        raise InvalidPayload(message, errors=[{"loc": (), "type": "payload_too_large", "msg": message}])
 
 
 def payload_of(task: PeriodicTask) -> dict[str, Any]:
@@ -360,6 +369,7 @@ def create(*, project_id: UUID, new: NewSchedule, actor: str) -> Schedule:
     if not kind.public:
         raise UnknownKind(kind=new.kind)
     payload = services.payload_text(kind, new.payload)
+    check_size(payload)
     name = prefix(project_id) + new.name
     with transaction.atomic():
         with connection.cursor() as cursor:  # one after another: the number and the name are looked at first

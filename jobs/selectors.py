@@ -472,8 +472,8 @@ def bulk_acts(project_id: UUID) -> QuerySet[BulkAct]:
 
 
 def batches(project_id: UUID) -> QuerySet[JobBatch]:
-    """Batches of a project."""
-    return JobBatch.objects.filter(project_id=project_id)
+    """Batches of a project, without what follows: its payload may be large."""
+    return JobBatch.objects.filter(project_id=project_id).defer("follow")
 
 
 def pause(project_id: UUID, pause_id: UUID) -> Pause:

@@ -28,6 +28,7 @@ from jobs.store import Move, NewJob
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
 LONGEST_LANE = 200
+LARGEST_PAYLOAD = 1024 * 1024  # bytes as JSON; what is larger belongs into object storage, with its address here
 RETRIED = REDRIVABLE | {Status.BLOCKED}
 LATE_COMMIT_SECONDS = 0.2  # jobs committed later than this may lie below their shelf's mark
 
@@ -225,7 +226,7 @@ def insert(rows: Sequence[NewJob]) -> list[Submitted]:
 
 
 def payload_text(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str:
-    """A payload as JSON. Raises `InvalidPayload` when it does not fit its kind."""
+    """A payload as JSON. Raises `InvalidPayload` when it does not fit its kind, or is too large."""
     if isinstance(payload, BaseModel):
         text = payload.model_dump_json()
     else:
@@ -238,6 +239,9 @@ def payload_text(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str
                 errors=[dict(item) for item in error.errors(include_url=False, include_context=False)],
             ) from None
         text = as_json(payload)
+    if (size := len(text) if text.isascii() else len(text.encode())) > LARGEST_PAYLOAD:
+        message = f"The payload has {size} bytes as JSON; {LARGEST_PAYLOAD} are the most."
+        raise InvalidPayload(message, errors=[{"loc": (), "type": "payload_too_large", "msg": message}])
     if has_nul(text):
         message = "A string of the payload contains a NUL character."
         raise InvalidPayload(message, errors=[{"loc": (), "type": "nul_character", "msg": message}])

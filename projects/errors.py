@@ -45,6 +45,19 @@ class ScopeNotHeld(ProjectsError):
     field = "/scopes"
 
 
+class WeightNotHeld(ProjectsError):
+    """A project that a key creates weighs no more than the key's own."""
+
+    code = "weight_not_held"
+    field = "/weight"
+
+
+class KeyEnded(ProjectsError):
+    """The key that asks was revoked, or has expired, while it asked."""
+
+    code = "api_key_revoked"
+
+
 class AlreadyExpired(ProjectsError):
     """The key would expire before it can be used."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 from django.utils.text import slugify
@@ -14,10 +14,15 @@ from django.utils.text import slugify
 from events import audit
 from jobs import services as jobs
 from projects import keys, scopes, selectors
-from projects.errors import AlreadyExpired, KeyNotFound, ScopeNotHeld, SlugTaken
+from projects.errors import AlreadyExpired, KeyEnded, KeyNotFound, ScopeNotHeld, SlugTaken, WeightNotHeld
 from projects.models import ApiKey, Project
 
 _LONGEST_SLUG = 63
+_STILL_GOOD = """
+select p.weight from projects_apikey k join projects_project p on p.id = k.project_id
+where k.key_id = %s and k.revoked_at is null and (k.expires_at is null or k.expires_at > (select platform_now()))
+for share of k
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,32 @@ def create_project(*, name: str, actor: str, slug: str = "", weight: int = 1, re
     return project
 
 
+def _still_good(key_id: str) -> int:
+    """The weight of a key's project; until the transaction ends, nobody revokes the key. Raises `KeyEnded`.
+
+    Its request was let in when it began. Its body may have taken its time, and what it issues would outlive it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_STILL_GOOD, [key_id])
+        row = cursor.fetchone()
+    if row is None:
+        raise KeyEnded
+    return int(row[0])
+
+
 def create_project_with_key(
-    *, name: str, actor: str, held: frozenset[str], slug: str = "", weight: int = 1
+    *, name: str, actor: str, held: frozenset[str], slug: str = "", weight: int = 1, by_key: str = ""
 ) -> tuple[Project, IssuedKey]:
-    """Create a project and its first key, which holds `held`: without one, nobody could do anything in it."""
+    """Create a project and its first key, which holds `held`: without one, nobody could do anything in it.
+
+    `by_key`: the key that asks, if a key does. Its project may be a tenant's: the new one weighs no more, and its first
+    key creates no further projects. Raises `SlugTaken`, `WeightNotHeld`, `KeyEnded`.
+    """
     with transaction.atomic():
+        if by_key:
+            if weight > _still_good(by_key):
+                raise WeightNotHeld(weight=weight)
+            held -= {"projects:write"}
         project = create_project(name=name, slug=slug, weight=weight, actor=actor)
         return project, issue_key(project_id=project.id, name="First key", scopes_asked=held, held=held, actor=actor)
 
@@ -99,16 +125,20 @@ def issue_key(
     held: frozenset[str] = scopes.ALL,
     expires_at: datetime | None = None,
     reason: str = "",
+    by_key: str = "",
 ) -> IssuedKey:
     """Issue a key to a project. `held` are the scopes of whoever asks: nobody can give what he does not have.
 
-    Raises `ProjectNotFound`, `UnknownScope`, `ScopeNotHeld`, `AlreadyExpired`.
+    `by_key`: the key that asks, if a key does.
+    Raises `ProjectNotFound`, `UnknownScope`, `ScopeNotHeld`, `AlreadyExpired`, `KeyEnded`.
     """
     granted = scopes.known(scopes_asked)
     if missing := [scope for scope in granted if scope not in held]:
         raise ScopeNotHeld(scopes=missing)
     new = keys.generate()
     with transaction.atomic():
+        if by_key:
+            _still_good(by_key)
         project = selectors.project(project_id)
         if expires_at is not None and expires_at <= selectors.platform_now():
             raise AlreadyExpired(expires_at=expires_at)

@@ -11,7 +11,16 @@ from jobplatform.api.problems import answer_with
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
 from jobplatform.api.views import ApiRequest, ApiView, Caller
 from projects import scopes, selectors, services
-from projects.errors import AlreadyExpired, KeyNotFound, ProjectNotFound, ProjectsError, ScopeNotHeld, SlugTaken
+from projects.errors import (
+    AlreadyExpired,
+    KeyEnded,
+    KeyNotFound,
+    ProjectNotFound,
+    ProjectsError,
+    ScopeNotHeld,
+    SlugTaken,
+    WeightNotHeld,
+)
 from projects.models import ApiKey
 from projects.serializers import (
     CreateProject,
@@ -32,6 +41,8 @@ answer_with(
         KeyNotFound: 404,
         SlugTaken: 409,
         ScopeNotHeld: 403,
+        WeightNotHeld: 403,
+        KeyEnded: 401,
         AlreadyExpired: 422,
     }
 )
@@ -45,7 +56,8 @@ def visible_to(caller: Caller) -> UUID | None:
 class ProjectsView(ApiView):
     """Projects.
 
-    GET lists the projects that you see. POST creates one, with a first key that holds the scopes that you hold.
+    GET lists the projects that you see. POST creates one, with a first key that holds the scopes that you hold, but for
+    `projects:write` if you are a key yourself. A key's project weighs no less than those that it creates.
     """
 
     name = "Projects"
@@ -74,7 +86,12 @@ class ProjectsView(ApiView):
 
         def create() -> Response:
             project, issued = services.create_project_with_key(
-                name=ask.name, slug=ask.slug or "", weight=ask.weight, held=caller.scopes, actor=caller.actor
+                name=ask.name,
+                slug=ask.slug or "",
+                weight=ask.weight,
+                held=caller.scopes,
+                actor=caller.actor,
+                by_key=caller.key_id,
             )
             shown = {**show_project(project), "api_key": {**show_key(issued.key), "key": issued.text}}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})
@@ -135,6 +152,7 @@ class KeysView(ApiView):
                 held=caller.scopes,
                 expires_at=ask.expires_at,
                 actor=caller.actor,
+                by_key=caller.key_id,
             )
             shown = {**show_key(issued.key), "key": issued.text}
             return Response(shown, status=201, headers={"Location": shown["links"]["self"]})

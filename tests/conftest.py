@@ -19,6 +19,21 @@ SESSION_VARIABLES = (
 )  # fmt: skip
 
 
+PROCESSES = frozenset({"acceptance", "browser", "chaos"})  # folders whose tests start real processes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In CI, a test of real processes that failed runs once more, and the summary names it with its traceback.
+
+    A machine that others share may starve a process for seconds. What fails twice fails the run; what is named there
+    is looked into all the same.
+    """
+    if os.environ.get("CI"):
+        for item in items:
+            if PROCESSES & set(item.path.parts):
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
     """The environment for a platform that a test starts: this session's without what points to its own servers."""

@@ -9,6 +9,8 @@ from django.db.models import Q
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from jobplatform.admin.audited import AuditedAdmin
+
 VIEWERS, OPERATORS = "viewers", "operators"
 
 _SEEN = ("jobs", "events", "projects", "ingestion", "django_celery_beat")
@@ -38,7 +40,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # unfold has no types
+class PersonAdmin(AuditedAdmin, UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # unfold has no types
     """People of the staff."""
 
     form = UserChangeForm
@@ -50,7 +52,7 @@ class PersonAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # unfo
 
 
 @admin.register(Group)
-class PeopleGroupAdmin(GroupAdmin, ModelAdmin):  # type: ignore[misc] # unfold has no types
+class PeopleGroupAdmin(AuditedAdmin, GroupAdmin, ModelAdmin):  # type: ignore[misc] # unfold has no types
     """Groups of people."""
 
 

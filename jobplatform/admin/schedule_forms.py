@@ -17,7 +17,7 @@ from unfold.widgets import (
 from jobplatform.backoffice import subjects
 from jobplatform.backoffice.reasons import ReasonForm
 from jobs import registry, schedules
-from jobs.errors import InvalidSchedule
+from jobs.errors import InvalidPayload, InvalidSchedule
 from jobs.models import Schedule
 from jobs.states import PLATFORM, CatchUp, Overlap
 
@@ -104,6 +104,9 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] # the stub is gen
             raise ValidationError({"kwargs": "The payload is a JSON object: {…}."})
         try:
             kind.payload.model_validate(payload)
+            schedules.check_size(json.dumps(payload))
+        except InvalidPayload as error:
+            raise ValidationError({"kwargs": str(error)}) from error
         except PayloadError as error:
             lines = [f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in error.errors()]
             raise ValidationError({"kwargs": lines}) from error

@@ -23,6 +23,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from jobplatform.admin import schedule_acts
+from jobplatform.admin.audited import AuditedAdmin
 from jobplatform.admin.schedule_forms import POLICIES, WHEN, ScheduleForm
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.markup import Look, badge
@@ -80,12 +81,17 @@ class ScheduleAdmin(PlatformAdmin):
     def save_model(self, request: HttpRequest, obj: PeriodicTask, form: ScheduleForm, change: bool) -> None:  # noqa: FBT001 - Django's signature
         """Keep it, with its policies and its audit record. From now on it fires as it says."""
         with transaction.atomic():
+            before = _facts(obj.pk) if change else {}
             obj.kwargs = json.dumps(form.cleaned_data["kwargs"])
             super().save_model(request, obj, form, change)
             row = schedules.of_task(obj)
             Schedule.objects.filter(id=row.id).update(**form.policies())
             row.project_id = form.policies()["project_id"]
-            schedules.record(row, "schedule.change" if change else "schedule.create", actor_of(request))
+            after = _facts(obj.pk)
+            changed = [name for name in after if before.get(name) != after[name]]
+            changes = {"before": {name: before[name] for name in changed}} if change else {}
+            act = "schedule.change" if change else "schedule.create"
+            schedules.record(row, act, actor_of(request), "", **changes, after={name: after[name] for name in changed})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """An empty payload."""
@@ -111,7 +117,7 @@ class ScheduleAdmin(PlatformAdmin):
         for task in queryset.exclude(enabled=on):
             row = schedules.of_task(task)
             try:
-                act(schedule_id=row.id, project_id=None, actor=actor_of(request), reason="from the list")
+                act(schedule_id=row.id, project_id=None, actor=actor_of(request), reason="")
             except JobsError as error:
                 messages.warning(request, f"{task.name}: {error}")
 
@@ -223,6 +229,16 @@ class ScheduleAdmin(PlatformAdmin):
         return format_html_join(", ", "{}: {}", ((name.replace("_", " "), getattr(row, name)) for name in POLICIES))
 
 
+def _facts(task_id: int) -> dict[str, Any]:
+    """All that a person may change about a schedule, as it stands in the database, for the audit record."""
+    row = Schedule.objects.select_related("task", "task__interval", "task__crontab", "task__clocked").get(task=task_id)
+    said = {name: getattr(row.task, name) for name in ("name", "task", "kwargs", "enabled", "description", *WHEN)}
+    said |= {name: getattr(row, name) for name in ("project_id", *POLICIES)}
+    return {
+        name: value if value is None or isinstance(value, bool | int) else str(value) for name, value in said.items()
+    }
+
+
 def _row(task: PeriodicTask) -> Schedule:
     """The row of ours; one that says nothing where beat has not seen the schedule yet."""
     found: Schedule | None = getattr(task, "jobs_schedule", None)
@@ -230,7 +246,7 @@ def _row(task: PeriodicTask) -> Schedule:
 
 
 @admin.register(IntervalSchedule, CrontabSchedule, ClockedSchedule)
-class MomentAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
+class MomentAdmin(AuditedAdmin, ModelAdmin):  # type: ignore[misc] # unfold has no types
     """When schedules fire. Reached from a schedule's page."""
 
     search_fields: ClassVar[Any] = ()

@@ -12,6 +12,7 @@ only get in one another's way.
 import select
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from threading import local
 from typing import Any
@@ -50,7 +51,7 @@ class Places:
         try:
             self.enter()
         except Empty:
-            return _overloaded(start_response)
+            return answer(too_many(), start_response)
         try:
             return self._application(environ, start_response)
         finally:
@@ -124,17 +125,18 @@ def away() -> Iterator[None]:
         try:
             places.enter()
         except Empty:
-            raise _too_many() from None
+            raise too_many() from None
 
 
-def _too_many() -> Problem:
+def too_many() -> Problem:
+    """There is no place."""
     detail = "Too many requests are under way. Try again in a moment."
     return Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
 
 
-def _overloaded(start_response: StartResponse) -> Iterable[bytes]:
-    problem = _too_many()
+def answer(problem: Problem, start_response: StartResponse) -> Iterable[bytes]:
+    """Refuse a request before anything looks at it."""
     body = dumps(problem.body())
     headers = [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body))), *problem.headers.items()]
-    start_response("503 Service Unavailable", headers)
+    start_response(f"{problem.status} {HTTPStatus(problem.status).phrase}", headers)
     return [body]

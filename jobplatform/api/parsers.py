@@ -44,7 +44,7 @@ def _read_announced(request: HttpRequest, announced: str, limit: int) -> bytes:
         raise Problem(400, "invalid_content_length", "Content-Length is not a number.")
     length = int(announced[:20])
     if length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     # One read for everything: granian forgets the rest of a chunk that was read in part.
     body: bytes = request.read(length)
     if len(body) < length:
@@ -54,11 +54,12 @@ def _read_announced(request: HttpRequest, announced: str, limit: int) -> bytes:
 
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
 
 
-def _too_large(limit: int) -> Problem:
+def too_large(limit: int) -> Problem:
+    """A body of more than `limit` bytes."""
     return Problem(413, "body_too_large", f"The body is larger than the {limit} bytes that this address takes.")
 
 

@@ -56,7 +56,7 @@ def watch(terminal: Terminal, project_id: UUID, ids: Sequence[UUID], *, patience
                 return all(row.status in GOOD for row in rows.values())
             if ends is not None and time.monotonic() >= ends:
                 return None
-            time.sleep(EVERY_SECONDS)  # the interval of asking
+            terminal.rest(EVERY_SECONDS)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def tail(
                     return
         place = scan.stopped_at or (scan.rows[-1].place if scan.rows else place)
         if scan.stopped_at is None and len(scan.rows) < PAGE_ROWS:
-            time.sleep(EVERY_SECONDS)  # the interval of asking
+            terminal.rest(EVERY_SECONDS)
 
 
 def show(terminal: Terminal, row: EventRow) -> None:

@@ -5,9 +5,12 @@ steer a terminal; colours and bars appear on a terminal only.
 """
 
 import datetime as dt
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -54,11 +57,35 @@ class Terminal:
     def __init__(self, file: TextIO | None = None, *, as_json: bool = False, no_color: bool = False) -> None:
         self.as_json = as_json
         self.file = file or sys.stdout
+        self.interrupted = False
         self.is_terminal = self.file.isatty() and not as_json
         width = None if self.is_terminal else PIPE_WIDTH
         self.console = Console(
             file=self.file, width=width, no_color=no_color or None, highlight=False, force_terminal=self.is_terminal
         )
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the block, at the next `rest` at the latest.
+
+        Where Python cannot raise (in a finalizer, in a callback of a library) it drops what a signal raises.
+        """
+
+        def interrupt(_number: int, _frame: object) -> NoReturn:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def rest(self, seconds: float) -> None:
+        """Wait between two questions. Raises KeyboardInterrupt when Ctrl-C came before and was dropped."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        time.sleep(seconds)  # the interval of asking
 
     def json(self, value: Mapping[str, Any]) -> None:
         """One line for a program."""

@@ -92,7 +92,7 @@ class LimitRuleAdmin(PlatformAdmin):
 
     def delete_model(self, request: HttpRequest, obj: LimitRule) -> None:
         """Through the services."""
-        rules.unrule(obj, actor=actor_of(request), reason="deleted in the admin")
+        rules.unrule(obj, actor=actor_of(request))
 
     @display(description="Kinds")
     def kinds(self, row: LimitRule) -> SafeString:

@@ -5,11 +5,12 @@ that workers own, `queued` from the shelves, all else from the newest rows of ea
 """
 
 import datetime as dt
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connection
 from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
@@ -83,6 +84,20 @@ def moment_id(at: dt.datetime) -> UUID:
     return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
 
 
+_NEITHER = object()
+
+
+def _number_or_word(text: str) -> Any:
+    """A JSON number, true, false or null. What stands in quotes or brackets is looked for as the text that it is."""
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return _NEITHER
+    if isinstance(found, float) and not math.isfinite(found):
+        return _NEITHER
+    return found if found is None or isinstance(found, bool | int | float) else _NEITHER
+
+
 def search(rows: QuerySet[Job], term: str) -> QuerySet[Job]:
     """Jobs of a lane, an error code or a value of the metadata; `name=value` asks for one name of the metadata."""
     term = term.strip()
@@ -91,10 +106,9 @@ def search(rows: QuerySet[Job], term: str) -> QuerySet[Job]:
     name, equals, value = term.partition("=")
     if equals and name:
         wanted = Q(metadata__contains={name: value})
-        try:
-            return rows.filter(wanted | Q(metadata__contains={name: json.loads(value)}))
-        except ValueError:
-            return rows.filter(wanted)
+        if (found := _number_or_word(value)) is not _NEITHER:
+            wanted |= Q(metadata__contains={name: found})
+        return rows.filter(wanted)
     term_as_text = Cast(Value(term), TextField())
     among_values = Func(
         F("metadata"),

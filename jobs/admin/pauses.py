@@ -92,7 +92,7 @@ class PauseAdmin(PlatformAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Pause) -> None:
         """Through the services."""
-        pauses.resume(pause_id=obj.id, project_id=None, actor=actor_of(request), reason="ended in the admin")
+        pauses.resume(pause_id=obj.id, project_id=None, actor=actor_of(request))
 
     @display(description="What")
     def what(self, row: Pause) -> str:

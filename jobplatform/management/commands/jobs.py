@@ -74,7 +74,8 @@ class Command(BaseCommand):
         """Do it, and turn what went wrong into one sentence and an exit code."""
         terminal = Terminal(getattr(self.stdout, "_out", None), as_json=options["json"], no_color=options["no_color"])
         try:
-            code = ACTS[options["act"]](terminal, _project(options["project"]), options)
+            with terminal.interruptible():
+                code = ACTS[options["act"]](terminal, _project(options["project"]), options)
         except (Problem, JobsError, DatabaseError, psycopg.Error) as error:
             problem = problems.of(error)
             if problem is None:

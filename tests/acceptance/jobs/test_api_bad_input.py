@@ -178,3 +178,29 @@ def test_a_good_body_in_chunks_is_taken(web: Web) -> None:
 
     assert (status, job["metadata"]) == (202, {"mark": mark})
     assert web.platform.value("select count(*) from jobs_job where metadata ->> 'mark' = %s", mark) == 1
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_bodies_that_do_not_come_keep_nobody_waiting(web: Web) -> None:
+    """Forty requests under way, for places of which there are sixteen; whoever sends more is served meanwhile."""
+    head = f"POST {JOBS} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {web.key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            link = stack.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=60))
+            link.sendall(head.encode())
+
+        answers = [web.call("GET", "/api/v1/kinds").status for _ in range(10)]
+        refusals = [ask(web, "POST", JOBS, b"{", Content_Type="application/json") for _ in range(10)]
+
+    assert answers == [200] * 10
+    assert [answer.body["code"] for answer in refusals] == ["invalid_json"] * 10
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_a_page_takes_no_more_than_a_form(web: Web) -> None:
+    head = b"Content-Length: %d\r\n" % (3 * 1024 * 1024)
+
+    status, body = stream(web, head, much(3 * 1024 * 1024), path="/admin/login/")
+
+    assert (status, body["code"]) == (413, "body_too_large")

@@ -4,6 +4,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from events.models import Event
 from jobs import batches, registry, services
@@ -161,6 +163,30 @@ def test_a_batch_is_cancelled_and_retried_as_a_whole(call: Call) -> None:
     call("POST", f"{path}/retry", {"reason": "after all"})
     run("jobs.bulk")
     assert statuses(ids + outside) == ["queued"] * 4
+
+
+def test_a_payload_has_its_bound_whatever_the_request_may_hold(call: Call) -> None:
+    large = {"kind": "account.book", "payload": {"deed": "", "memo": "x" * (1024 * 1024)}}
+
+    answer = call("POST", f"{JOBS}/batch", {"jobs": [large, {"kind": "account.book"}]})
+    refused = call("POST", f"{JOBS}/batch", {"jobs": [{"kind": "account.book"}], "follow": large})
+
+    assert answer.status_code == 202
+    error = answer.json()["jobs"][0]["error"]
+    assert (error["code"], error["errors"][0]["code"]) == ("invalid_payload", "payload_too_large")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_payload")
+    assert Job.objects.count() == 1
+
+
+def test_a_list_of_batches_does_not_read_what_follows(call: Call) -> None:
+    follow = {"kind": "account.note", "payload": {"deed": "sum"}}
+    call("POST", f"{JOBS}/batch", {"jobs": [{"kind": "account.book"}], "follow": follow})
+
+    with CaptureQueriesContext(connection) as asked:
+        answer = call("GET", "/api/v1/batches")
+
+    assert len(answer.json()["results"]) == 1
+    assert not [query for query in asked.captured_queries if '"follow",' in query["sql"]]
 
 
 def test_another_projects_batch_is_not_there(call: Call, theirs: Tenant) -> None:

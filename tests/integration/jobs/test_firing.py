@@ -9,7 +9,7 @@ from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
 from events.models import AuditRecord
-from jobs import extensions, firing, handlers, pauses, schedules
+from jobs import extensions, firing, handlers, pauses, schedules, services
 from jobs.errors import InvalidOption, ScheduleNotFound
 from jobs.extensions import Refusal
 from jobs.instants import Every, Timetable, instants
@@ -438,6 +438,26 @@ def test_a_backfill_makes_what_is_not_there_and_twice_is_once(clock: Clock) -> N
     assert fired(row) == [begin + n * HOUR for n in range(5)]
     assert AuditRecord.objects.filter(action="schedule.backfill").count() == 1
     assert tick() == 0
+
+
+def test_a_backfill_of_large_payloads_is_stored_in_parts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = schedule()
+    clock.move(HOUR)
+    tick()
+    (instant,) = fired(row)
+    monkeypatch.setattr(firing, "LARGEST_INSERT", 2 * (1 + len(row.task.kwargs)))
+    stored = []
+    submit_many = services.submit_many
+
+    def watched(**asked: Any) -> Any:
+        stored.append(len(asked["requests"]))
+        return submit_many(**asked)
+
+    monkeypatch.setattr(services, "submit_many", watched)
+
+    assert fill(row, instant - 5 * HOUR, instant).made == 5
+    assert stored == [2, 2, 1]
+    assert len(fired(row)) == 6
 
 
 @pytest.mark.parametrize(

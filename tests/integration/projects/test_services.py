@@ -1,5 +1,6 @@
 """Writing projects and keys: one transaction each, with a row in the audit record."""
 
+import datetime as dt
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,15 @@ from django.db import transaction
 from events.log import move_clock
 from events.models import AuditRecord
 from projects import keys, scopes, selectors, services
-from projects.errors import AlreadyExpired, KeyNotFound, ProjectNotFound, ScopeNotHeld, SlugTaken, UnknownScope
+from projects.errors import (
+    AlreadyExpired,
+    KeyEnded,
+    KeyNotFound,
+    ProjectNotFound,
+    ScopeNotHeld,
+    SlugTaken,
+    UnknownScope,
+)
 from projects.models import ApiKey, Project
 
 pytestmark = pytest.mark.django_db
@@ -141,6 +150,24 @@ def test_the_first_key_of_a_project_holds_what_its_maker_holds() -> None:
 
     assert issued.key.project_id == project.id
     assert set(issued.key.scopes) == held
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [{"revoked_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}, {"expires_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}],
+)
+def test_a_key_that_ended_while_it_asked_issues_nothing(project: Project, gone: dict[str, Any]) -> None:
+    """Its request was let in, and its body came later."""
+    asking = issue(project).key
+    ApiKey.objects.filter(key_id=asking.key_id).update(**gone)
+    made = (Project.objects.count(), ApiKey.objects.count())
+
+    with pytest.raises(KeyEnded):
+        issue(project, by_key=asking.key_id)
+    with pytest.raises(KeyEnded):
+        services.create_project_with_key(name="New", held=scopes.ALL, actor="key:x", by_key=asking.key_id)
+
+    assert (Project.objects.count(), ApiKey.objects.count()) == made
 
 
 def test_what_is_written_is_undone_with_the_callers_transaction(project: Project) -> None:

@@ -20,6 +20,8 @@ KEYS = "/api/v1/keys"
 
 # ------------------------------------------------------------------------------------------------ projects
 def test_a_project_is_created_with_a_key_that_works(call: Call, ours: Tenant) -> None:
+    services.change_project(project_id=ours.project.id, name="Ours", weight=3, actor="system")
+
     answer = call("POST", PROJECTS, {"name": "  Shop  ", "slug": "shop", "weight": 3})
 
     assert answer.status_code == 201
@@ -29,16 +31,25 @@ def test_a_project_is_created_with_a_key_that_works(call: Call, ours: Tenant) ->
     assert answer.headers["Location"] == made["links"]["self"] == f"{PROJECTS}/{made['id']}"
     text = made["api_key"]["key"]
     assert call("GET", made["links"]["self"], key=text).json()["id"] == made["id"]
-    assert set(made["api_key"]["scopes"]) == scopes.ALL
+    assert set(made["api_key"]["scopes"]) == scopes.ALL - {"projects:write"}
     assert AuditRecord.objects.get(action="project.create", subject_id=made["id"]).actor == f"key:{ours.key_id}"
 
 
 def test_a_key_cannot_make_a_project_with_more_scopes_than_it_holds(call: Call, ours: Tenant) -> None:
-    maker = services.issue_key(project_id=ours.project.id, name="m", scopes_asked=["projects:write"], actor="system")
+    maker = services.issue_key(
+        project_id=ours.project.id, name="m", scopes_asked=["jobs:read", "projects:write"], actor="system"
+    )
 
     made = call("POST", PROJECTS, {"name": "Shop"}, key=maker.text).json()
 
-    assert made["api_key"]["scopes"] == ["projects:write"]
+    assert made["api_key"]["scopes"] == ["jobs:read"]
+
+
+def test_a_key_cannot_make_a_project_that_gets_more_of_the_workers(call: Call, ours: Tenant) -> None:
+    answer = call("POST", PROJECTS, {"name": "Shop", "weight": ours.project.weight + 1})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "weight_not_held")
+    assert answer.json()["errors"][0]["field"] == "/weight"
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,80 @@ def test_another_address_is_not_locked_out(client: Client, olga: User) -> None:
     assert sign(client, REMOTE_ADDR="127.0.0.2").status_code == 302
 
 
+def test_behind_a_proxy_an_address_is_the_one_that_the_proxy_says(client: Client, olga: User, settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    for number in range(sign_in.MOST_PER_NAME):
+        sign(client, password="wrong", headers={"X-Forwarded-For": f"10.0.0.{number}, 192.0.2.1"})
+
+    assert "Too many failures" in sign(client, headers={"X-Forwarded-For": "192.0.2.1"}).content.decode()
+    assert sign(client, headers={"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}).status_code == 302
+
+
+@pytest.mark.parametrize(("proxied", "said"), [(False, "192.0.2.1"), (True, "no address"), (True, "")])
+def test_what_no_proxy_said_is_not_believed(settings: Any, *, proxied: bool, said: str) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if proxied else None
+
+    assert sign_in.address_of({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": said}) == "127.0.0.1"
+
+
+# ------------------------------------------------------------------------------------------------ what is done to them
+@pytest.fixture
+def root() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def record(action: str) -> AuditRecord:
+    found = AuditRecord.objects.get(action=action)
+    assert found.actor == "user:root"
+    return found
+
+
+def test_who_becomes_what_is_recorded(root: Client, olga: User) -> None:
+    group = Group.objects.get(name="viewers")
+    given = {"username": "olga", "is_active": "on", "is_staff": "on", "is_superuser": "on", "groups": [group.pk]}
+    given |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+
+    answer = root.post(f"/admin/auth/user/{olga.pk}/change/", given)
+
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    data = record("user.change").data
+    assert (data["name"], data["before"]["is_superuser"], data["after"]["is_superuser"]) == ("olga", False, True)
+    assert (data["before"]["groups"], data["after"]["groups"]) == (["operators"], ["viewers"])
+
+
+def test_a_new_password_is_recorded_and_not_shown(root: Client, olga: User) -> None:
+    given = {"password1": "a new battery", "password2": "a new battery", "usable_password": "true"}
+
+    answer = root.post(f"/admin/auth/user/{olga.pk}/password/", given)
+
+    assert answer.status_code == 302
+    data = record("user.change").data
+    assert data == {"name": "olga", "before": {"password": "(not shown)"}, "after": {"password": "(not shown)"}}
+
+
+def test_who_comes_and_goes_is_recorded(root: Client) -> None:
+    given = {"username": "eve", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+    root.post("/admin/auth/user/add/", given)
+    eve = User.objects.get(username="eve")
+    root.post(f"/admin/auth/user/{eve.pk}/delete/", {"post": "yes"})
+
+    assert not User.objects.filter(username="eve").exists()
+    assert PASSWORD not in str(record("user.add").data)
+    assert record("user.delete").data == {"name": "eve"}
+
+
+def test_what_a_group_may_do_is_recorded(root: Client, olga: User) -> None:
+    group = Group.objects.get(name="viewers")
+
+    root.post(f"/admin/auth/group/{group.pk}/change/", {"name": "viewers", "permissions": []})
+
+    data = record("group.change").data
+    assert any("view job" in permission for permission in data["before"]["permissions"])
+    assert data["after"]["permissions"] == []
+
+
 def test_an_address_that_tries_many_names_is_locked_out(
     client: Client, olga: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

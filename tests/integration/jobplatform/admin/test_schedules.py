@@ -56,7 +56,11 @@ def test_a_schedule_is_created_with_its_payload(operator: Client, every_hour: In
     row = PeriodicTask.objects.get(name="tidy often")
     assert (row.task, json.loads(row.kwargs), row.enabled) == ("log.rotate", {"keep_days": 9}, True)
     record = AuditRecord.objects.get(action="schedule.create")
-    assert (record.actor, record.data) == ("user:olga", {"name": "tidy often", "kind": "log.rotate"})
+    assert (record.actor, record.data["name"], record.data["kind"]) == ("user:olga", "tidy often", "log.rotate")
+    assert (record.data["after"]["kwargs"], record.data["after"]["interval"]) == (
+        '{"keep_days": 9}',
+        "every 3600 seconds",
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,6 +160,27 @@ def test_policies_are_kept_and_what_is_not_given_stays(
     assert (row.project_id, row.missed, row.overlap, row.while_paused) == (project.id, "all", "skip", "skip")
     assert row.pause_on_failures == 3
     assert row.next_at is not None
+    record = AuditRecord.objects.get(action="schedule.change")
+    assert (record.data["before"], record.data["after"]) == ({"overlap": "queue_one"}, {"overlap": "skip"})
+
+
+def test_an_interval_that_schedules_share_is_changed_with_a_record(every_hour: IntervalSchedule) -> None:
+    root = Client()
+    root.force_login(User.objects.create_superuser("root"))
+
+    path = f"/admin/django_celery_beat/intervalschedule/{every_hour.pk}/change/"
+    answer = root.post(path, {"every": 7200, "period": "seconds"})
+
+    assert answer.status_code == 302
+    record = AuditRecord.objects.get(action="intervalschedule.change")
+    assert (record.actor, record.subject_id) == ("user:root", str(every_hour.pk))
+    assert (record.data["before"], record.data["after"]) == ({"every": 3600}, {"every": 7200})
+
+
+def test_a_payload_that_no_list_should_show_is_refused(operator: Client, every_hour: IntervalSchedule) -> None:
+    answer = operator.post(ADD, form(every_hour, kwargs=json.dumps({"keep_days": 9, "note": "x" * 70_000})))
+
+    assert "65536 at most" in str(answer.context["adminform"].form.errors["kwargs"])
 
 
 def test_the_page_is_about_schedules_and_shows_what_comes_in_both_zones(operator: Client, project: Project) -> None:

@@ -78,6 +78,7 @@ def test_jobs_are_found_by_lane_error_code_and_metadata(root: Client, make: Make
     assert found(root, "q=region%3Deu") == [tagged.id]
     assert found(root, "q=order%3D7") == [tagged.id]
     assert found(root, "q=order%3Deu") == []
+    assert found(root, "q=order%3D%227%22") == []  # in quotes it is a text
 
 
 def test_a_metadata_value_may_be_an_id(root: Client, make: Make) -> None:
@@ -107,7 +108,12 @@ def test_a_filter_that_makes_no_sense_leads_to_the_whole_list(root: Client, quer
 
 
 @pytest.mark.parametrize(
-    "query", ["q='", "q=%25", "q=a%3D", "q=%3D", "q={}", "q=%5C", "o=1.2.-3", "p=99", "all=", "status=x"]
+    "query",
+    [
+        *("q='", "q=%25", "q=a%3D", "q=%3D", "q={}", "q=%5C", "o=1.2.-3", "p=99", "all=", "status=x", "q=NaN"),
+        *("q=a%3DNaN", "q=a%3D1e999", "q=a%3D%22%5Cud800%22", "q=a%3D%22%5Cu0000%22", "q=a%3D" + "%5B" * 2500),
+        "q=%22%5Cu0000%22",
+    ],
 )
 def test_odd_questions_are_answered(root: Client, make: Make, query: str) -> None:
     make()
