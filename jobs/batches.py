@@ -80,9 +80,21 @@ def create(
     batch_id = uuid7()
     for request in requests:
         request.batch_id = batch_id
+        if follow is not None:
+            check_countable(request.kind)
     with transaction.atomic():
         enter(batch_id, project_id, len(requests), name=name, follow=follow, follow_when=follow_when)
         return batch_id, services.submit_many(project_id=project_id, requests=requests)
+
+
+def check_countable(kind: str) -> None:
+    """Refuse a kind whose jobs cannot be waited for: of a unique one, the job may be there and be another batch's.
+
+    Raises `InvalidOption`.
+    """
+    if registry.get(kind).unique is not None:
+        message = f"{kind} is unique: a batch that something follows waits for jobs of its own only."
+        raise InvalidOption(message, code="unique_in_batch", field="/kind")
 
 
 def enter(
@@ -100,12 +112,23 @@ def enter(
 
 def _stored(project_id: UUID, follow: JobRequest) -> dict[str, Any]:
     services.prepare(project_id, follow)  # refuses what will not fit
-    options = {name: getattr(follow, name) for name in _OPTIONS if getattr(follow, name)}
+    options = {name: value for name in _OPTIONS if (value := getattr(follow, name)) is not None}
+    if follow.due_at is not None:
+        options["due_at"] = follow.due_at.isoformat()
     payload = orjson.loads(services.payload_text(registry.get(follow.kind), follow.payload))
     return {"kind": follow.kind, "payload": payload, "options": options}
 
 
-_OPTIONS = ("priority", "max_attempts", "retry_delay", "timeout", "lane", "metadata")
+_OPTIONS = ("priority", "max_attempts", "retry_delay", "timeout", "lane", "confirm", "metadata")
+
+
+def _following(stored: Mapping[str, Any]) -> JobRequest:
+    # PostgreSQL writes 1e21 with all its digits: read as a float, as it was asked for, and not as an integer.
+    follow = orjson.loads(json.dumps(stored))
+    options = follow["options"]
+    if "due_at" in options:
+        options["due_at"] = dt.datetime.fromisoformat(options["due_at"])
+    return JobRequest(follow["kind"], follow["payload"], **options)
 
 
 def get(project_id: UUID, batch_id: UUID) -> JobBatch:
@@ -146,10 +169,8 @@ def sweep() -> int:
 def _end(row: JobBatch, now: dt.datetime) -> None:
     row.ended_at = now
     if row.follow is not None:
-        # PostgreSQL writes 1e21 with all its digits: read as a float, as it was asked for, and not as an integer.
-        payload = orjson.loads(json.dumps(row.follow["payload"]))
-        request = JobRequest(row.follow["kind"], payload, **row.follow["options"])
         try:
+            request = _following(row.follow)
             with transaction.atomic():
                 row.follow_id = services.submit_many(project_id=row.project_id, requests=[request])[0].id
         except JobsError as error:  # its kind is gone, its payload fits no more, a gate is closed

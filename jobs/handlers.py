@@ -103,6 +103,12 @@ _TIDY = {
         "delete from jobs_firing where (schedule_id, instant) in (select schedule_id, instant from jobs_firing"
         " where instant < (select platform_now()) - interval '400 days' order by instant limit %(slice)s)"
     ),
+    "limit_keys": (  # a job whose key has no row makes it anew
+        "delete from jobs_limitkey where id = any (array(select id from jobs_limitkey"
+        " where in_use = 0 and not waiting and ramp is null and touched_at < clock_timestamp() - interval '7 days'"
+        " and coalesce(greatest(closed_until, next_at) < (select platform_now()), true) limit %(slice)s"
+        " for update skip locked))"
+    ),
     "workers": (
         "delete from jobs_worker where id = any (array(select id from jobs_worker"
         " where stopped_at < clock_timestamp() - interval '7 days' limit %(slice)s))"

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 
 from events.services import LARGEST_DATA
-from jobs import awaiting, extensions, lanes, registry, services, store, unique
+from jobs import awaiting, extensions, lanes, services, store, unique
 from jobs.bell import bell
 from jobs.errors import AlreadyResolved, InterventionNotFound, InvalidOption, WrongStatus
 from jobs.extensions import Action, Decision
@@ -214,7 +214,7 @@ def _checked(job: Job, decision: Decision) -> tuple[_Act, str | None, str | None
             raise InvalidOption(message, code=f"{name}_not_allowed", field=f"/{name}")
     payload = output = None
     if act.wants == "payload" and decision.payload is not None:
-        payload = services.payload_text(registry.get(job.kind), decision.payload)
+        payload = services.new_payload(job, decision.payload)
     if act.wants == "output":
         output = services.as_json(decision.output)
         if len(output) > LARGEST_OUTPUT or services.has_nul(output):

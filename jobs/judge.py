@@ -59,8 +59,8 @@ _DEATHS = {
 }
 
 
-def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None) -> Verdict:
-    """Give a claimed job back unharmed: the attempt does not count."""
+def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None, began: bool = False) -> Verdict:
+    """Give a claimed job back unharmed: the attempt does not count. `began`: it may have run a little."""
     extra: dict[str, Any] = {"attempt": job.attempt - 1}
     if shelf_id is not None:
         extra["shelf_id"] = shelf_id
@@ -75,6 +75,7 @@ def released(job: Claimed | Owned, reason: str, *, shelf_id: int | None = None) 
         lane=job.lane,
         lane_no=job.lane_no,
         limit=_limit(job),
+        began=began,
     )
 
 
@@ -85,15 +86,15 @@ def _limit(job: Claimed | Owned) -> tuple[int, int] | None:
 def died(kind: Kind[Any] | None, job: Owned, reason: str, *, shelf_id: int) -> Verdict:
     """The verdict on an attempt whose process died. It comes back alone, or ends as its policy says.
 
-    A one-shot kind is blocked: nobody can tell what took effect.
+    A one-shot kind is blocked: nobody can tell what took effect. So is one that this process does not know, which may
+    be one-shot: a rescuer may be older than what it rescues.
     """
-    policy = kind.retry if kind else Retry()
     problem = failure(reason, _DEATHS[reason])
-    if policy.one_shot:
+    if kind is None or kind.retry.one_shot:
         return _verdict(
             job, Status.BLOCKED, "job.blocked", "blocked", job.held, problem, {"reason": "may_have_taken_effect"}
         )
-    decision = policy.decide(problem, job.attempt, _NOW, max_attempts=job.max_attempts, delay=job.retry_delay)
+    decision = kind.retry.decide(problem, job.attempt, _NOW, max_attempts=job.max_attempts, delay=job.retry_delay)
     return _decided(kind, job, decision, problem, job.held, {"shelf_id": shelf_id})
 
 
@@ -104,7 +105,8 @@ def broken(verdict: Verdict, text: str) -> Verdict:
     data: dict[str, Any] = {"kind": old["kind"], "attempt": old["attempt"], "error": problem}
     extra: dict[str, Any] = {"error": problem}
     status, event = Status.FAILED, "job.failed"
-    if _holds_lane(find(old["kind"]), verdict.lane):
+    kind = find(old["kind"])
+    if (kind is not None and kind.retry.one_shot) or _holds_lane(kind, verdict.lane):
         status, event = Status.BLOCKED, "job.blocked"
         data["reason"], extra["intervention"] = "bad_output", str(uuid7())
     return Verdict(
@@ -118,6 +120,8 @@ def broken(verdict: Verdict, text: str) -> Verdict:
         seconds=verdict.seconds,
         extra=_dump(extra),
         lane=verdict.lane,
+        lane_no=verdict.lane_no,
+        limit=verdict.limit,
     )
 
 
@@ -175,7 +179,9 @@ def _on_error(kind: Kind[Any], finished: Finished, error: BaseException) -> Verd
         return _on_answer(kind, finished, Cancel("ended"), None)
     if isinstance(error, TimedOut):
         limit = finished.job.timeout or kind.timeout
-        return _failed(kind, finished, failure("timeout", f"The handler ran longer than {limit:g} s."))
+        problem = failure("timeout", f"The handler ran longer than {limit:g} s.")
+        # Interrupted in the middle of what it does once at most.
+        return _once_only(finished, problem) if kind.retry.one_shot else _failed(kind, finished, problem)
     answer = kind.answer_to(error)
     if answer is None:
         return _failed(kind, finished, from_exception(error))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +23,8 @@ from jobs.policy import HEAVIEST, Limit
 from jobs.registry import Kind
 from jobs.states import Status
 from jobs.store import Claimed, Connection, LeftOut, Verdict
+
+logger = structlog.get_logger(__name__)
 
 EVERYBODY = UUID(int=0)
 """The project of keys that all projects share."""
@@ -67,7 +70,9 @@ def name_of(kind: Kind[Any], limit: Limit) -> str:
 
 def _cost(limit: Limit, seen: Mapping[str, Any]) -> int:
     weight = limit.weight if isinstance(limit.weight, int) else seen.get(limit.weight)
-    return min(HEAVIEST, max(1, round(weight))) if isinstance(weight, int | float) and weight == weight else 1  # noqa: PLR0124 - nan
+    if not isinstance(weight, int | float) or weight != weight:  # noqa: PLR0124 - nan
+        return 1
+    return round(min(HEAVIEST, max(1, weight)))  # bounded first: nobody rounds infinity
 
 
 # ---------------------------------------------------------------------------------------------- the way of a job
@@ -92,11 +97,7 @@ def enter(kind: Kind[Any], jobs: Sequence[LeftOut]) -> None:
     """Make the rows of keys that claimed jobs have, and none is there for; and tell the jobs their key."""
     keys: dict[UUID, Key] = {}
     for job in jobs:
-        try:
-            payload = kind.payload.model_validate_json(job.payload or "")
-        except ValidationError:  # it will fail when it runs
-            payload = None
-        key = key_of(kind, job.project_id, payload)
+        key = _key_of_row(kind, job)
         assert key is not None  # noqa: S101 - only kinds with a limit leave jobs out
         keys[job.id] = key
     distinct = {key.id: key for key in keys.values()}
@@ -113,6 +114,17 @@ def enter(kind: Kind[Any], jobs: Sequence[LeftOut]) -> None:
             Job.objects.filter(id=job.id, project_id=job.project_id, status=Status.QUEUED).update(
                 limit_id=key.id, cost=key.cost
             )
+
+
+def _key_of_row(kind: Kind[Any], job: LeftOut) -> Key | None:
+    """The key of a stored job. One whose payload makes trouble fails when it runs, and keeps no other from running."""
+    try:
+        return key_of(kind, job.project_id, kind.payload.model_validate_json(job.payload or ""))
+    except ValidationError:
+        return key_of(kind, job.project_id, None)
+    except Exception as error:  # noqa: BLE001 - the model is the kind's own code
+        logger.warning("no key", handler="limits", action="enter", details=f"job {job.id}: {error!r}"[:300])
+        return key_of(kind, job.project_id, None)
 
 
 @dataclass(slots=True)
@@ -136,11 +148,11 @@ def give_back(verdicts: Sequence[Verdict], *, on: Connection | None = None) -> l
         mine = given.setdefault(key, _Given())
         mine.cost += cost
         if verdict.outcome is None:
-            mine.unused += cost
-        elif verdict.wait is None:
-            mine.good += 1
-        else:
+            mine.unused += 0 if verdict.began else cost
+        elif verdict.wait is not None:
             mine.wait = max(verdict.wait, mine.wait or 0.0)
+        elif verdict.status not in {Status.FAILED, Status.QUEUED, Status.BLOCKED}:
+            mine.good += 1
     if not given:
         return []
     params = {

@@ -8,6 +8,7 @@ from jobs.failures import Failure
 
 LONGEST_WAIT = 100 * 365 * 86_400.0  # seconds; no date is further away
 STEEPEST = 1000.0
+MOST_ATTEMPTS = 10_000
 HEAVIEST = 10_000
 MOST_AT_ONCE = 1_000_000
 SLOWEST_RATE = 1e-6  # a second: once in twelve days
@@ -65,7 +66,7 @@ class Retry:
     """The retry policy of a kind.
 
     Args:
-        max_attempts: the first run and its retries together, at least 1.
+        max_attempts: the first run and its retries together, 1 to 10,000.
         backoff: the wait between them.
         errors_allowed_to_retry: if given, only failures with these codes are retried.
         ask_human: when no attempt is left, block and ask instead of giving up.
@@ -78,8 +79,8 @@ class Retry:
     one_shot: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            message = f"Retry(max_attempts={self.max_attempts}): wants at least 1."
+        if not 1 <= self.max_attempts <= MOST_ATTEMPTS:
+            message = f"Retry(max_attempts={self.max_attempts}): wants 1 to {MOST_ATTEMPTS}."
             raise ValueError(message)
 
     @classmethod

@@ -84,6 +84,10 @@ class Post:
         finally:
             self.at_work.release()
 
+    def leave(self, link: store.Connection) -> None:
+        """Take back what is still held: the process ends, and nobody asks after one that has signed off."""
+        workers.rescue_own(self.worker, self.broken_off, on=link)
+
     @property
     def worker(self) -> int:
         """The id under which this process claims."""
@@ -206,7 +210,7 @@ def _work(post: Post, kind: Kind[Any], outbox: Outbox, pace: Pace, *, capped: bo
         run_batch(shift)
     except BaseException:
         # The handlers of these ran (or may have), and their outcomes were not committed: they are charged.
-        post.broken_off |= {job.id for job in jobs} - {job.id for job in shift.waiting}
+        post.broken_off |= shift.started
         raise
     finally:
         post.watch.end()

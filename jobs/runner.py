@@ -51,6 +51,7 @@ class Shift:
         self.waiting = deque(claimed)
         self.running: dict[UUID, tuple[Claimed, float]] = {}
         self.notes: dict[UUID, Note] = {}
+        self.started: set[UUID] = set()
         self.announced: set[UUID] = set()
         self.django = store.django()
         self.inside = self.django.in_atomic_block  # a test runs it all in a transaction, which is not the handlers' own
@@ -141,6 +142,7 @@ class Shift:
         except IndexError:
             return None
         self.running[job.id] = (job, time.monotonic())
+        self.started.add(job.id)
         return job
 
     def finish(self, job: Claimed, result: Any, error: BaseException | None) -> None:
@@ -192,9 +194,17 @@ def run_batch(shift: Shift) -> None:
     while (job := shift.next()) is not None:
         result, error = _perform(shift, job)
         shift.finish(job, result, error)
+        if kind.retry.one_shot:
+            # Until its outcome is committed nobody else may take it for one that has not run.
+            shift.pen.started(job.id, job.claim_no, 0.0)
+            try:
+                outbox.flush()
+            finally:
+                shift.pen.ended()
+            continue
         shift.pen.ended()
         now = time.monotonic()
-        if now - flushed >= FLUSH_SECONDS or kind.retry.one_shot:
+        if now - flushed >= FLUSH_SECONDS:
             outbox.flush()
             flushed = now
     outbox.flush()

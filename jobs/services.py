@@ -150,6 +150,8 @@ def _replace(row: NewJob, holder: UUID, key: str, policy: Unique) -> Submitted:
     shelf_id = shelves.ids([shelf])[shelf]
     times = store.replace(row, shelf_id, holder, wait=policy.wait, longest=policy.longest)
     if times is None:
+        before = Job.objects.select_for_update().filter(project_id=row.project_id, id=holder, status=Status.QUEUED)
+        stop(list(before), actor="system", reason=f"replaced by {row.id}")  # it waits in another lane
         store.pass_key(row.project_id, row.kind, key, row.id)
         return insert([row])[0]
     transaction.on_commit(lambda: bell.ring([shelf_id], sweep=True))
@@ -245,6 +247,21 @@ def payload_text(kind: Kind[Any], payload: Mapping[str, Any] | BaseModel) -> str
     if has_nul(text):
         message = "A string of the payload contains a NUL character."
         raise InvalidPayload(message, errors=[{"loc": (), "type": "nul_character", "msg": message}])
+    return text
+
+
+def new_payload(job: Job, payload: Mapping[str, Any]) -> str:
+    """A payload for a job that has one already, as JSON.
+
+    The job's place in its lane is its own: what belongs into another lane is another job.
+    Raises `InvalidPayload`: it does not fit, or belongs into another lane.
+    """
+    kind = registry.get(job.kind)
+    text = payload_text(kind, payload)
+    by_kind = job.lane is not None and job.lane.startswith(f"{kind.name}:")
+    if by_kind and (lane := lane_of(kind, text)) is not None and lane != job.lane:
+        message = f"The payload belongs into the lane {lane}, and the job stands in {job.lane}: create another job."
+        raise InvalidPayload(message, errors=[{"loc": kind.lane.by, "type": "another_lane", "msg": message}])
     return text
 
 
@@ -347,7 +364,7 @@ def retry(
     with transaction.atomic():
         job = locked(project_id, job_id)
         if payload is not None:
-            text = payload_text(registry.get(job.kind), payload)
+            text = new_payload(job, payload)
         if job.status not in RETRIED:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)

@@ -123,6 +123,7 @@ class Verdict:
     lane: str | None = None
     lane_no: int | None = None
     limit: tuple[int, int] | None = None  # the key whose limit counts the job, and as how many
+    began: bool = False  # it may have run, whatever `outcome` says: what it used of a rate is not given back
     wait: float | None = None  # that key is closed for so many seconds
     awaited: Awaited | None = None  # parked: what else than its due time may wake it
 
@@ -262,7 +263,9 @@ def _submit_one(job: NewJob, shelf_id: int) -> tuple[dt.datetime, dt.datetime]:
 def replace(
     job: NewJob, shelf_id: int, holder: UUID, *, wait: float, longest: float
 ) -> tuple[dt.datetime, dt.datetime] | None:
-    """Put what a new job says in the place of what a waiting one (`holder`) says. None: that one waits no more.
+    """Put what a new job says in the place of what a waiting one (`holder`) says.
+
+    None: that one waits no more, or in another lane.
 
     `wait`, `longest`: seconds from now, and at most from its creation, until it is due. Returns created_at and due_at.
     """
@@ -271,6 +274,7 @@ def replace(
         "project_id": job.project_id,
         "shelf_id": shelf_id,
         "priority": job.priority,
+        "lane": job.lane,
         "payload": job.payload,
         "metadata": job.metadata,
         "extra": job.extra,

@@ -151,6 +151,6 @@ def _guard(post: pump.Post) -> None:
 @signals.worker_process_shutdown.connect
 def _child_stops(**_: Any) -> None:
     if _post is not None:
-        _post.watch.stop()
+        _post.watch.stop(_post.leave)
         _post.pen.release()
     tracing.stop()

@@ -61,15 +61,18 @@ class Watch:
         """The pump has ended: only the heartbeat goes on."""
         self._active.clear()
 
-    def stop(self) -> None:
-        """The process ends in order: sign off."""
+    def stop(self, last: "Callable[[Connection], object] | None" = None) -> None:
+        """The process ends in order: do what is `last`, and sign off. Who cannot is found by its silence."""
         self._ended = True
         self._active.set()
         self._thread.join(timeout=2.0)
         try:
+            if last is not None:
+                last(self._link)
             workers.leave(self.worker, on=self._link)
         except psycopg.Error as error:
             logger.warning("not signed off", handler="watch", action="leave", details=str(error)[:200])
+        self._link.close()
 
     def _run(self) -> None:
         while not self._stopped():

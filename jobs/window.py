@@ -104,8 +104,11 @@ def _run_window(
         room = kind.window - len(running) - len(shift.waiting)
         if room >= max(1, kind.window // 4) and not slots.stopping():
             shift.waiting.extend(refill(room))
-    shift.pen.ended()
-    shift.outbox.flush()
+    shift.pen.window(0.0)  # no handler runs, but until the flush what ran may be taken for what has not
+    try:
+        shift.outbox.flush()
+    finally:
+        shift.pen.ended()
     return count
 
 

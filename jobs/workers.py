@@ -57,15 +57,18 @@ def leave(worker: int, *, on: Connection) -> None:
 
 
 def stale(*, on: Connection) -> list[int]:
-    """Workers that are dead by their heartbeat.
+    """Workers that are dead by their heartbeat; and those that signed off, or are forgotten, and still hold jobs.
 
     While the database was away nobody's heart could be heard. So nobody is dead to a connection that is younger than
     a heart may be silent: who lives has beaten by then.
     """
     rows = on.execute(
-        "select w.id from jobs_worker w, (select clock_timestamp() - %s * interval '1 second' as at) silent"
-        " where w.stopped_at is null and w.heartbeat_at < silent.at"
-        " and (select backend_start < silent.at from pg_stat_activity where pid = pg_backend_pid()) order by w.id",
+        "with silent as materialized (select clock_timestamp() - %s * interval '1 second' as at), dead (id) as ("
+        " select w.id from jobs_worker w, silent where w.stopped_at is null and w.heartbeat_at < silent.at"
+        " union select j.claimed_by from silent, jobs_job j left join jobs_worker w on w.id = j.claimed_by"
+        " where j.status = 'processing' and j.claimed_by is not null and (w.id is null or w.stopped_at < silent.at))"
+        " select id from dead, silent"
+        " where (select backend_start < silent.at from pg_stat_activity where pid = pg_backend_pid()) order by id",
         (LIVE_SECONDS,),
     ).fetchall()
     return [row[0] for row in rows]
@@ -132,12 +135,12 @@ def _halves(jobs: Sequence[Owned], reason: str) -> list[Verdict]:
     verdicts = []
     for kind_name, batch in by_kind.items():
         kind = registry.find(kind_name)
-        one_shot = kind is not None and kind.retry.one_shot
+        one_shot = kind is None or kind.retry.one_shot  # one that nobody here knows may be
         if len(batch) == 1 or one_shot:
             verdicts += [died(kind, job, reason, shelf_id=_shelf(job, 1)) for job in batch]
             continue
         cap = 1 << ((len(batch) // 2).bit_length() - 1)
-        verdicts += [released(job, "rescued", shelf_id=_shelf(job, cap)) for job in batch]
+        verdicts += [released(job, "rescued", shelf_id=_shelf(job, cap), began=True) for job in batch]
     return verdicts
 
 

@@ -8,6 +8,11 @@ select exists (select from jobs_job where status = 'parked' and due_at <= (selec
        exists (
            select from jobs_worker
            where stopped_at is null and heartbeat_at < clock_timestamp() - %(live)s * interval '1 second'
+       ) or exists (
+           select from jobs_job j
+           left join jobs_worker w on w.id = j.claimed_by
+           where j.status = 'processing' and j.claimed_by is not null
+             and (w.id is null or w.stopped_at < clock_timestamp() - %(live)s * interval '1 second')
        ) as silent,
        exists (
            select from events_consumer c

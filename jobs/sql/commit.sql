@@ -5,7 +5,9 @@
 -- fetches each job by its key and never hashes the table. `status || ''` keeps it off the partial indexes of status.
 with input as materialized (
     select x.id, x.project_id, x.claim_no, x.status, x.event, x.data::jsonb as data, x.output::jsonb as output,
-           x.outcome, x.seconds, x.extra::jsonb as extra
+           x.outcome, x.seconds, x.extra::jsonb as extra,
+           -- Who wished it to stop cannot say what took effect: a person decides all the same.
+           x.status = 'blocked' and x.data::jsonb ->> 'reason' = 'may_have_taken_effect' as asks
     from unnest(
         %(id)b::uuid[], %(project_id)b::uuid[], %(claim_no)b::int[], %(status)b::text[], %(event)b::text[],
         %(data)b::text[], %(output)b::text[], %(outcome)b::text[], %(seconds)b::float8[], %(extra)b::text[]
@@ -14,7 +16,7 @@ with input as materialized (
 ),
 done as (
     update jobs_job j
-    set status = case when j.cancel_requested and x.status in ('queued', 'parked', 'blocked')
+    set status = case when j.cancel_requested and x.status in ('queued', 'parked', 'blocked') and not x.asks
                       then 'cancelled' else x.status end,
         stage = coalesce(x.extra ->> 'stage', j.stage),
         seq = j.seq + 1,
@@ -33,7 +35,8 @@ done as (
         ),
         due_at = coalesce((x.extra ->> 'due_at')::timestamptz,
                           (select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
-        finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled') or j.cancel_requested
+        finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled')
+                                or j.cancel_requested and not x.asks
                            then (select platform_now()) end,
         claimed_by = null,
         turn = null,

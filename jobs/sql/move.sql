@@ -24,7 +24,7 @@ moved as (
         turn = null,
         error = case when %(fresh)s or %(target)s = 'processed' then null else j.error end,
         lane_no = coalesce(chosen.lane_no, j.lane_no),
-        gate = coalesce(chosen.gate, j.gate),
+        gate = coalesce(chosen.gate, j.gate & ~2),  -- whether it waits behind a limit, the claim finds anew
         finished_at = case when %(ended)s then (select platform_now()) end
     from chosen
     where j.id = chosen.id

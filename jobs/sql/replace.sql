@@ -13,6 +13,11 @@ with job as (
             greatest(%(due_at)s::timestamptz, (select platform_now()) + %(wait)s::float8 * interval '1 second'),
             case when %(wait)s > 0 then j.created_at + %(longest)s::float8 * interval '1 second' end
         ),
+        attempt = 0,
+        max_attempts = (%(extra)s::jsonb ->> 'max_attempts')::smallint,
+        retry_delay = (%(extra)s::jsonb ->> 'retry_delay')::float8,
+        timeout = (%(extra)s::jsonb ->> 'timeout')::float8,
+        error = null,
         steps = null,
         progress = null,
         seq = j.seq + 1,
@@ -20,6 +25,7 @@ with job as (
     where j.id = %(id)s
       and j.project_id = %(project_id)s
       and j.status = 'queued'
+      and j.lane is not distinct from %(lane)s
     returning j.id, j.project_id, j.kind, j.seq, j.position, j.created_at, j.due_at
 ),
 event as (

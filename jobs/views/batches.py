@@ -85,7 +85,7 @@ def _create_batch(request: ApiRequest) -> Response:
         public_kind(follow.kind)
         services.prepare(project_id, follow)  # refused before anything is created
     batch_id = uuid7()
-    items = [_prepared(project_id, item, batch_id) for item in envelope.jobs]
+    items = [_prepared(project_id, item, batch_id, follow is not None) for item in envelope.jobs]
     refused: list[Problem] = []
 
     def create() -> Response:
@@ -116,10 +116,12 @@ def _create_batch(request: ApiRequest) -> Response:
 Prepared = tuple[CreateJob, NewJob]
 
 
-def _prepared(project_id: UUID, item: Any, batch_id: UUID) -> Prepared | Problem:
+def _prepared(project_id: UUID, item: Any, batch_id: UUID, followed: bool) -> Prepared | Problem:  # noqa: FBT001 - ours alone
     try:
         ask = validated(CreateJob, item)
         public_kind(ask.kind)
+        if followed:
+            batches.check_countable(ask.kind)
         return ask, services.prepare(project_id, replace(ask.request(), batch_id=batch_id))
     except (Problem, JobsError) as error:
         problem = problems.of(error)

@@ -49,7 +49,7 @@ def booking() -> Iterator[None]:
     def move(job: Run[Step]) -> Any:
         return perform(job)
 
-    @handler("account.open", payload=Step, retry=Retry(max_attempts=1), lane="account", unique=Unique(by=("account",)))
+    @handler("account.open", payload=Step, retry=Retry(max_attempts=1), lane="deed", unique=Unique(by=("account",)))
     def opens(job: Run[Step]) -> Any:
         return perform(job)
 

@@ -1,5 +1,6 @@
 """Batches: how far they are, what follows when their jobs have ended, and acts on all of them."""
 
+import datetime as dt
 from typing import Any
 from uuid import UUID
 
@@ -8,12 +9,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from events.models import Event
-from jobs import batches, registry, services
+from jobs import Done, Run, Unique, batches, handler, registry, services
 from jobs.errors import InvalidOption, InvalidPayload
 from jobs.models import Job, JobBatch
 from jobs.services import JobRequest
 from tests.contracts.deliveries import PROJECT
-from tests.integration.jobs.booking import booking, run, statuses, submit
+from tests.integration.jobs.booking import Step, booking, run, statuses, submit
 from tests.integration.jobs.conftest import JOBS
 from tests.integration.projects.conftest import Call, Tenant, call, ours, theirs
 
@@ -56,6 +57,45 @@ def test_a_number_of_what_follows_may_be_larger_than_any_integer() -> None:
 
     assert JobBatch.objects.get(id=batch_id).follow_error == ""
     assert following()[0].payload["wei"] == 10**21
+
+
+def test_what_follows_is_what_was_asked_for() -> None:
+    later = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
+    follow = JobRequest(
+        "account.note", {"deed": "sum"}, priority=0, retry_delay=0, due_at=later, metadata={"wei": 1e21}
+    )
+    create("", follow=follow)
+    run()
+
+    assert batches.sweep() == 1
+
+    (job,) = following()
+    assert (job.priority, job.retry_delay, job.due_at, job.metadata) == (0, 0, later, {"wei": 10**21})
+    assert JobBatch.objects.get().follow_error == ""
+
+
+@pytest.mark.usefixtures("unique")
+def test_what_is_followed_holds_jobs_of_its_own_only(call: Call) -> None:
+    """A unique job may be there already, in no batch or in another: nobody could wait for it here."""
+    with pytest.raises(InvalidOption) as refused:
+        batches.create(project_id=PROJECT, requests=[JobRequest("account.unique", {})], follow=FOLLOW)
+    asked = {"jobs": [{"kind": "account.unique"}], "follow": {"kind": "account.note", "payload": {"deed": "sum"}}}
+    answer = call("POST", f"{JOBS}/batch", asked)
+    free = call("POST", f"{JOBS}/batch", {"jobs": [{"kind": "account.unique"}]})
+
+    assert refused.value.code == "unique_in_batch"
+    assert answer.json()["jobs"][0]["error"]["code"] == "unique_in_batch"
+    assert "id" in free.json()["jobs"][0]
+
+
+@pytest.fixture
+def unique(booking: None) -> None:
+    """A kind that is undone with the others."""
+
+    def work(_job: Run[Step]) -> Done:
+        return Done()
+
+    handler("account.unique", payload=Step, unique=Unique())(work)
 
 
 def test_what_follows_comes_once_when_all_have_ended_however() -> None:

@@ -323,8 +323,8 @@ def test_an_edited_payload_takes_its_unique_key_and_gives_the_old_one_back() -> 
     taken = opens("y")
 
     with pytest.raises(WrongStatus, match=str(taken)):
-        decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "y"})
-    decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "z"})
+        decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "y", "deed": "fail"})
+    decide(Intervention.objects.get(), action="edit_and_retry", payload={"account": "z", "deed": "fail"})
 
     assert opens("z") == blocked
     assert opens("x") != blocked

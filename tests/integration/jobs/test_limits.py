@@ -2,14 +2,17 @@
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from events.log import move_clock
-from jobs import endings, limits, registry, services
+from jobs import endings, handlers, limits, registry, services
 from jobs.judge import released
 from jobs.models import Job, LimitKey, LimitRule
+from jobs.services import JobRequest
 from jobs.states import Gate, Status
 from tests.contracts.deliveries import PROJECT, Worker
 from tests.integration.jobs.limited import Call, claim, gates, key, limited, submit
@@ -295,3 +298,78 @@ def test_a_weight_that_is_none_does_no_harm(weight: float) -> None:
     found = limits.key_of(registry.get("call.heavy"), PROJECT, Call.model_construct(tokens=weight))
     assert found is not None
     assert 1 <= found.cost <= 10_000
+
+
+# ---------------------------------------------------------------------------------------------- what must not stop it
+@pytest.mark.parametrize("payload", [None, {"provider": "q"}])
+def test_who_waited_and_was_cancelled_waits_anew_when_retried(payload: dict[str, Any] | None) -> None:
+    ids = submit("call.two", 3)
+    mine = Worker(registry.get("call.two"), "one")
+    running = claim("call.two", worker=mine)
+    assert gates(ids[2:]) == [2]
+    services.cancel(project_id=PROJECT, job_id=ids[2], actor="user:olga")
+    mine.run(running)
+
+    services.retry(project_id=PROJECT, job_id=ids[2], actor="user:olga", payload=payload)
+
+    assert [job.id for job in claim("call.two", worker=mine)] == [ids[2]]
+
+
+@pytest.mark.parametrize("tokens", ["inf", "-inf", "nan", "1e400"])
+def test_a_weight_without_bounds_counts_as_the_heaviest_or_the_lightest(tokens: str) -> None:
+    """Pydantic reads these texts as numbers that no integer is equal to."""
+    requests = [JobRequest("call.heavy", {"tokens": tokens}), JobRequest("call.heavy", {"tokens": 2})]
+    services.submit_many(project_id=PROJECT, requests=requests)
+    Job.objects.update(limit_id=None)  # as after a retry with another payload: the claim asks for the key
+
+    mine = Worker(registry.get("call.heavy"), "one")
+    for _ in range(2):
+        mine.run(claim("call.heavy", worker=mine))
+
+    assert set(Job.objects.values_list("status", flat=True)) == {"processed"}
+
+
+def test_a_payload_that_its_own_model_cannot_read_keeps_no_other_from_running(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    ids = submit("call.two", 2)
+    Job.objects.filter(id=ids[0]).update(limit_id=None, payload={"provider": "poison"})
+    real = Call.model_dump
+
+    def dump(self: Call, **how: Any) -> Any:
+        if self.provider == "poison":
+            raise RecursionError
+        return real(self, **how)
+
+    monkeypatch.setattr(Call, "model_dump", dump)
+
+    assert ids[1] in {job.id for job in claim("call.two")}
+
+
+def test_a_key_that_closed_opens_by_what_ends_well_only() -> None:
+    submit("call.two", 1, deed="busy")
+    mine = Worker(registry.get("call.two"), "one")
+    mine.run(claim("call.two", worker=mine))
+    assert key("call.two").ramp == 1
+    LimitKey.objects.update(closed_until=None)
+
+    Job.objects.update(due_at=dt.datetime(2999, 1, 1, tzinfo=dt.UTC))
+    submit("call.two", 1, deed="later")
+    mine.run(claim("call.two", worker=mine))
+
+    assert key("call.two").ramp == 1
+
+
+def test_keys_that_nobody_has_used_for_long_are_removed_and_made_again() -> None:
+    submit("call.two", 1)
+    mine = Worker(registry.get("call.two"), "one")
+    mine.run(claim("call.two", worker=mine))
+    LimitKey.objects.update(touched_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    (waiting,) = submit("call.two", 1)
+
+    with connection.cursor() as cursor:
+        cursor.execute(handlers._TIDY["limit_keys"], {"slice": 10})
+
+    assert not LimitKey.objects.exists()
+    assert [job.id for job in claim("call.two", worker=mine)] == [waiting]
+    assert key("call.two").in_use == 1

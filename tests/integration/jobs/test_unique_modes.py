@@ -12,7 +12,7 @@ from events.log import move_clock
 from events.models import Event
 from jobs import Done, Limit, Run, Unique, handler, registry, services, shelves
 from jobs.bell import bell
-from jobs.errors import DuplicateJob
+from jobs.errors import DuplicateJob, InvalidPayload
 from jobs.models import Job, UniqueKey
 from jobs.services import JobRequest, Submitted
 from tests.contracts.deliveries import PROJECT, Worker
@@ -45,6 +45,7 @@ def modes() -> Iterator[None]:
         "doc.limited": {
             "unique": Unique(by=("doc",), otherwise="replace"), "limit": Limit(concurrency=1, by=("version",)),
         },
+        "doc.laned": {"unique": Unique(by=("doc",), otherwise="replace"), "lane": "version"},
         "doc.debounce": {"unique": Unique(by=("doc",), otherwise="debounce", wait=10, longest=25)},
     }  # fmt: skip
     for name, policy in policies.items():
@@ -150,3 +151,40 @@ def test_over_http_a_refused_one_is_a_conflict_and_a_replaced_one_an_answer(call
 def test_a_policy_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Unique"):
         Unique(**options)
+
+
+def test_what_takes_a_place_brings_its_own_budget() -> None:
+    first = submit("doc.replace", version=1, max_attempts=2, timeout=5, retry_delay=1)
+    Job.objects.filter(id=first.id).update(attempt=2, error={"code": "timeout"})
+
+    submit("doc.replace", version=2, max_attempts=9, timeout=7)
+
+    job = Job.objects.get()
+    assert (job.attempt, job.max_attempts, job.timeout, job.retry_delay, job.error) == (0, 9, 7, None, None)
+
+
+def test_what_belongs_into_another_lane_takes_no_place_there() -> None:
+    """Else two jobs of one lane would run at once."""
+    first = submit("doc.laned", version=1)
+    other = submit("doc.laned", version=2, doc="e")
+
+    newer = submit("doc.laned", version=2)
+
+    assert (newer.existing, newer.id == first.id) == (False, False)
+    rows = {job.id: (job.status, job.lane) for job in Job.objects.all()}
+    assert rows == {
+        first.id: ("cancelled", "doc.laned:1"), other.id: ("queued", "doc.laned:2"), newer.id: ("queued", "doc.laned:2"),
+    }  # fmt: skip
+    assert UniqueKey.objects.filter(job_id=newer.id).exists()
+
+
+def test_a_payload_of_another_lane_is_refused_for_a_job_that_has_its_own() -> None:
+    first = submit("doc.laned", version=1)
+    services.cancel(project_id=PROJECT, job_id=first.id, actor="user:olga")
+
+    with pytest.raises(InvalidPayload) as refused:
+        services.retry(project_id=PROJECT, job_id=first.id, actor="user:olga", payload={"doc": "d", "version": 2})
+    services.retry(project_id=PROJECT, job_id=first.id, actor="user:olga", payload={"doc": "e", "version": 1})
+
+    assert [error["type"] for error in refused.value.errors] == ["another_lane"]
+    assert Job.objects.get().payload["doc"] == "e"
