@@ -22,12 +22,19 @@ SESSION_VARIABLES = (
 PROCESSES = frozenset({"acceptance", "browser", "chaos"})  # folders whose tests start real processes
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In CI, a test of real processes that failed runs once more, and the summary names it with its traceback.
+LONGEST_FIRST = ("whole", "chaos", "acceptance", "browser", "contracts", "integration", "unit")  # folders
 
-    A machine that others share may starve a process for seconds. What fails twice fails the run; what is named there
-    is looked into all the same.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, files that take long run first, so that no process is left with one at the end.
+
+    In CI, a test of real processes that failed runs once more, and the summary names it with its traceback. A machine
+    that others share may starve a process for seconds. What fails twice fails the run; what is named there is looked
+    into all the same.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: min((places[part] for part in item.path.parts if part in places), default=0))
     if os.environ.get("CI"):
         for item in items:
             if PROCESSES & set(item.path.parts):
