@@ -106,6 +106,16 @@ def wake(hits: Sequence[Hit]) -> int:
     return len(moved)
 
 
+def overdue(job_ids: Sequence[UUID]) -> tuple[list[Hit], set[UUID]]:
+    """Of parked jobs whose time is over: those whose event has come all the same, and those whose event is on its way.
+
+    The consumer may be behind, or held up by a transaction that is open: what has come in time is not told as missing.
+    """
+    with store.run("overdue", {"id": list(job_ids)}) as cur:
+        rows = cur.fetchall()
+    return [Hit(*row[:9]) for row in rows if row[9]], {row[0] for row in rows if not row[9]}
+
+
 def resume(job: Job, *, actor: str, reason: str, data: Mapping[str, Any]) -> None:
     """Queue a parked job now; its next run is told that a person did it, with `data`. The caller has locked its row."""
     said = {"reason": reason, "actor": actor, "given": dict(data)}

@@ -18,8 +18,10 @@ from uuid_utils.compat import uuid7
 
 from events import log
 from events.log import NewEvent
-from jobs import registry, services
+from jobplatform.api.database import Trouble, trouble
+from jobs import registry, services, store
 from jobs.errors import BatchNotFound, InvalidOption, JobsError
+from jobs.failures import bounded
 from jobs.models import JobBatch
 from jobs.services import JobRequest, Submitted
 from jobs.states import ENDED, LIVE, Status
@@ -34,11 +36,8 @@ _LIVE, _ENDED = sorted(LIVE), sorted(ENDED)
 
 _COUNTS = "select status, count(*) from jobs_job where batch_id = %s and project_id = %s group by status"
 
-# `ill`: one that has ended, but not well.
 _OVER = """
-select b.id,
-       exists (select from jobs_job j
-               where j.batch_id = b.id and j.status = any(%(ended)s) and j.status <> all(%(well)s)) as ill
+select b.id
 from jobs_jobbatch b
 where b.ended_at is null
   and b.stalled_at is null
@@ -46,6 +45,17 @@ where b.ended_at is null
 order by b.id
 limit %(limit)s
 for update of b skip locked
+"""
+# Asked of those that are locked by now: whoever retried a job in between has been seen, or comes to the row behind us.
+# `ill`: one that has ended, but not well.
+_STILL_OVER = """
+select b.id,
+       exists (select from jobs_job j
+               where j.batch_id = b.id and j.status = any(%(ended)s) and j.status <> all(%(well)s)) as ill
+from jobs_jobbatch b
+where b.id = any(%(id)s)
+  and not exists (select from jobs_job j where j.batch_id = b.id and j.status = any(%(live)s))
+order by b.id
 """
 
 
@@ -82,6 +92,8 @@ def create(
         request.batch_id = batch_id
         if follow is not None:
             check_countable(request.kind)
+    if follow is not None:
+        services.ask_gates(project_id, [follow])  # now: when it comes it has been promised
     with transaction.atomic():
         enter(batch_id, project_id, len(requests), name=name, follow=follow, follow_when=follow_when)
         return batch_id, services.submit_many(project_id=project_id, requests=requests)
@@ -150,10 +162,12 @@ def sweep() -> int:
     """End the batches whose jobs have all ended, and create what follows. Returns how many. For the relay."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_OVER, {"ended": _ENDED, "well": _WELL, "live": _LIVE, "limit": SWEPT})
-            over: list[tuple[UUID, bool]] = cursor.fetchall()
-            if not over:
+            cursor.execute(_OVER, {"live": _LIVE, "limit": SWEPT})
+            found = [row[0] for row in cursor.fetchall()]
+            if not found:
                 return 0
+            cursor.execute(_STILL_OVER, {"ended": _ENDED, "well": _WELL, "live": _LIVE, "id": found})
+            over: list[tuple[UUID, bool]] = cursor.fetchall()
             cursor.execute("select platform_now()")
             (now,) = cursor.fetchone()
         for batch_id, ill in over:
@@ -163,7 +177,7 @@ def sweep() -> int:
             else:
                 _end(row, now)
             row.save(update_fields=["stalled_at", "ended_at", "follow_id", "follow_error"])
-    return len(over)
+    return len(found)
 
 
 def _end(row: JobBatch, now: dt.datetime) -> None:
@@ -172,9 +186,14 @@ def _end(row: JobBatch, now: dt.datetime) -> None:
         try:
             request = _following(row.follow)
             with transaction.atomic():
-                row.follow_id = services.submit_many(project_id=row.project_id, requests=[request])[0].id
-        except JobsError as error:  # its kind is gone, its payload fits no more, a gate is closed
-            row.follow_error = f"{error.code}: {error}"
+                done = services.submit_many(project_id=row.project_id, requests=[request], accepted=True)
+            row.follow_id = done[0].id
+        except Exception as error:  # its kind is gone, its payload fits no more; or the kind's own code is at a loss
+            # The database's trouble is not the batch's: the next round tries again.
+            if isinstance(error, store.DATABASE_ERRORS) and trouble(error) not in {Trouble.OURS, Trouble.BAD_VALUE}:
+                raise
+            code = error.code if isinstance(error, JobsError) else "unexpected_error"
+            row.follow_error = f"{code}: {bounded(repr(error) if code == 'unexpected_error' else str(error))}"
             logger.error("nothing follows", handler="batches", action="end", details=f"{row.id}: {row.follow_error}")
     data = {
         "name": row.name,

@@ -20,11 +20,12 @@ from jobs.errors import BulkActNotFound, InvalidOption, WrongStatus
 from jobs.models import BulkAct, Job, Shelf
 from jobs.selectors import JobFilter
 from jobs.services import JobRequest
-from jobs.states import CANCELLABLE, LIVE, Status
+from jobs.states import BULK, CANCELLABLE, ENDED, LIVE, Status
 
-KIND = "jobs.bulk"
+KIND = BULK
 SLICE = 500
 COUNTED = 10_000
+JOB_WITHIN_MS = 10_000  # an act and its job are made by one transaction
 VERBS: Mapping[str, frozenset[Status]] = {
     "cancel": CANCELLABLE | {Status.PROCESSING},
     "retry": services.RETRIED,
@@ -156,6 +157,19 @@ def step(act_id: UUID) -> BulkAct:
     return act
 
 
+def close_orphans() -> int:
+    """End acts whose job has ended without doing them: it was cancelled, or failed. Returns how many. For the relay."""
+    closed = 0
+    for act in BulkAct.objects.filter(status=RUNNING).order_by("id")[:SLICE]:
+        until = UUID(int=act.id.int + (JOB_WITHIN_MS << 80))  # ids begin with their milliseconds
+        near = Job.objects.filter(project_id=act.project_id, id__gt=act.id, id__lt=until, kind=KIND)
+        job = near.filter(payload__act_id=str(act.id)).only("status").first()
+        if job is not None and job.status in ENDED:
+            abort(project_id=act.project_id, act_id=act.id, actor="system", reason=f"its job was {job.status}")
+            closed += 1
+    return closed
+
+
 def _finish(act: BulkAct, status: str) -> None:
     act.status = status
     with connection.cursor() as cursor:
@@ -169,12 +183,17 @@ def _cancel(act: BulkAct, jobs: Sequence[Job]) -> int:
 
 
 def _retry(act: BulkAct, jobs: Sequence[Job]) -> int:
-    free = []
+    free, taken = [], set()
     for job in jobs:
+        key = (job.kind, unique.of_job(job))
+        if key in taken:  # by a job of this slice, which still stands where it has ended
+            continue
         try:
             unique.keep(job, None)
         except WrongStatus:  # another job has its unique key meanwhile: this one stays as it is
             continue
+        if key[1]:
+            taken.add(key)
         free.append(job)
     return services.again(free, actor=act.actor, reason=act.reason) if free else 0
 

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from django_celery_beat.models import PeriodicTask
 
 from jobs import registry, schedules, services, tuning
-from jobs.errors import InvalidOption, JobsError, SubmitRefused
+from jobs.errors import DuplicateJob, InvalidOption, JobsError, SubmitRefused
 from jobs.models import Firing, Job, Pause, Schedule
 from jobs.registry import Kind
 from jobs.services import JobRequest, Submitted
@@ -49,7 +49,7 @@ select s.id
 from jobs_schedule s
 where s.id <> all(%(but)s::uuid[])
   and case
-      when s.held <> '' then s.next_at <= (select platform_now()) and not exists (
+      when s.held <> '' then (s.next_at <= (select platform_now()) or s.waiting_at is not null) and not exists (
           select 1
           from django_celery_beat_periodictask t
           join jobs_pause p on p.kind is null or p.kind = t.task
@@ -153,8 +153,10 @@ def fire(schedule_id: UUID) -> int:
             schedules.stop(row, f"Its last {row.pause_on_failures} jobs have failed or were rejected.")
             return 0
         try:
-            return _fire(row, kind, moment)
+            with transaction.atomic():
+                return _fire(row, kind, moment)
         except JobsError as error:
+            row.refresh_from_db()
             schedules.stop(row, str(error))
             return 0
 
@@ -269,13 +271,24 @@ def _fails(row: Schedule) -> bool:
 
 def _make(row: Schedule, plan: Plan, moment: dt.datetime) -> int:
     try:
-        return len(make(row, plan.instants, moment))
+        with transaction.atomic():
+            made = make(row, plan.instants, moment)
     except SubmitRefused as refused:  # a gate has its reason, and its time may be over at the next instant
         plan.skip(len(plan.instants), refused.code)
         return 0
+    plan.skip(made.duplicates, DuplicateJob.code)
+    return made.jobs
 
 
-def make(row: Schedule, instants: Sequence[dt.datetime], moment: dt.datetime) -> list[Submitted]:
+@dataclass(slots=True)
+class Made:
+    """How many jobs were made, and of how many instants another job has the unique key, so that none was."""
+
+    jobs: int = 0
+    duplicates: int = 0
+
+
+def make(row: Schedule, instants: Sequence[dt.datetime], moment: dt.datetime) -> Made:
     """Make the jobs of these instants of a locked schedule, except of those that have theirs.
 
     Raises:
@@ -283,19 +296,27 @@ def make(row: Schedule, instants: Sequence[dt.datetime], moment: dt.datetime) ->
     """
     known = set(Firing.objects.filter(schedule_id=row.id, instant__in=instants).values_list("instant", flat=True))
     new = [instant for instant in instants if instant not in known]
+    made = Made()
     if not new:
-        return []
+        return made
     payload = schedules.payload_of(row.task)
-    at_once = max(1, LARGEST_INSERT // (1 + len(row.task.kwargs or "")))
-    jobs: list[Submitted] = []
+    unique = registry.get(row.task.task).unique
+    refuses = unique is not None and unique.otherwise == "reject"  # then each is asked by itself
+    at_once = 1 if refuses else max(1, LARGEST_INSERT // (1 + len(row.task.kwargs or "")))
     for start in range(0, len(new), at_once):
-        requests = [_request(row, payload, instant) for instant in new[start : start + at_once]]
-        jobs += services.submit_many(project_id=row.project_id, requests=requests)
-    Firing.objects.bulk_create(
-        Firing(schedule_id=row.id, instant=instant, project_id=row.project_id, job_id=job.id, fired_at=moment)
-        for instant, job in zip(new, jobs, strict=True)
-    )
-    return jobs
+        some = new[start : start + at_once]
+        requests = [_request(row, payload, instant) for instant in some]
+        try:
+            jobs = services.submit_many(project_id=row.project_id, requests=requests)
+        except DuplicateJob:
+            made.duplicates += 1
+            continue
+        made.jobs += len(jobs)
+        Firing.objects.bulk_create(
+            Firing(schedule_id=row.id, instant=instant, project_id=row.project_id, job_id=job.id, fired_at=moment)
+            for instant, job in zip(some, jobs, strict=True)
+        )
+    return made
 
 
 def _request(row: Schedule, payload: Mapping[str, Any], instant: dt.datetime | None) -> JobRequest:
@@ -397,7 +418,7 @@ def backfill(
             message = f"That time has more than {MOST_AT_ONCE} instants: ask for a shorter one."
             raise InvalidOption(message, code="too_many_instants", field="/to")
         existing = Firing.objects.filter(schedule_id=row.id, instant__in=found).count()
-        made = 0 if dry_run else len(make(row, found, moment))
+        made = 0 if dry_run else make(row, found, moment).jobs
         if made:
             span = {"from": begin.isoformat(), "to": end.isoformat()}
             schedules.record(row, "schedule.backfill", actor, reason, made=made, **span)

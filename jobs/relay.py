@@ -19,6 +19,7 @@ from events import consumers, log
 from jobplatform import tracing
 from jobs import (
     batches,
+    bulk,
     canary,
     doorbells,
     lanes,
@@ -147,6 +148,7 @@ class Relay:
         if time.monotonic() >= self._counted_at:
             self._counted_at = time.monotonic() + COUNTED_EVERY
             limits.recount()
+            bulk.close_orphans()
         if paused:
             pauses.apply()
         for worker in workers.stale(on=store.connection_of_django()) if silent else ():

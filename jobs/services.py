@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from events import audit
 from jobplatform import tracing
-from jobs import extensions, lanes, limits, registry, shelves, store, unique
+from jobs import awaiting, extensions, lanes, limits, registry, shelves, store, unique
 from jobs.bell import bell
 from jobs.errors import DuplicateJob, InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
 from jobs.extensions import SubmitRequest
@@ -77,10 +77,12 @@ def enqueue(
     return submit(project_id=project_id, kind=kind.name, payload=payload, **options)
 
 
-def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Submitted]:
+def submit_many(
+    *, project_id: UUID, requests: Sequence[JobRequest], accepted: bool = False
+) -> list[Submitted]:  # fmt: skip
     """Create jobs with their `job.queued` events, all or none, in the caller's transaction.
 
-    The workers hear of them when that transaction commits.
+    The workers hear of them when that transaction commits. `accepted`: the gates were asked when they were promised.
 
     Raises:
         UnknownKind, InvalidPayload, InvalidOption: the first request that does not fit; nothing is created.
@@ -92,20 +94,27 @@ def submit_many(*, project_id: UUID, requests: Sequence[JobRequest]) -> list[Sub
             many = len(requests) > 1
             if many:
                 unique.lock_kinds(project_id, kinds)
-            return [_submit_by_kind(project_id, request, locked=many) for request in requests]
+            return [_submit_by_kind(project_id, request, locked=many, accepted=accepted) for request in requests]
     rows = [prepare(project_id, request) for request in requests]
-    ask_gates(project_id, requests)
+    if not accepted:
+        ask_gates(project_id, requests)
     return insert(rows)
 
 
-def _submit_by_kind(project_id: UUID, request: JobRequest, *, locked: bool) -> Submitted:
+def _submit_by_kind(project_id: UUID, request: JobRequest, *, locked: bool, accepted: bool) -> Submitted:
     kind = registry.get(request.kind)
     if kind.unique is None:
-        return submit_many(project_id=project_id, requests=[request])[0]
+        return submit_many(project_id=project_id, requests=[request], accepted=accepted)[0]
     payload_text(kind, request.payload)  # refuses what does not fit
     key = unique.key_of(kind, kind.unique, request.payload)
     return submit_unique(
-        project_id=project_id, request=request, key=key, seconds=kind.unique.seconds, locked=locked, policy=kind.unique
+        project_id=project_id,
+        request=request,
+        key=key,
+        seconds=kind.unique.seconds,
+        locked=locked,
+        policy=kind.unique,
+        accepted=accepted,
     )
 
 
@@ -117,11 +126,12 @@ def submit_unique(
     seconds: float | None,
     locked: bool = False,
     policy: Unique | None = None,
+    accepted: bool = False,
 ) -> Submitted:
     """Create a job unless another holds the key; then do as `policy` says, by default return that one.
 
     `Submitted.existing`: no job was created. `seconds`: how long the key is taken; None: until the job has ended.
-    `locked`: see `unique.lock_kinds`.
+    `locked`: see `unique.lock_kinds`; `accepted`: see `submit_many`.
 
     Raises:
         DuplicateJob: another holds the key, and `policy` wants that to be refused.
@@ -130,7 +140,8 @@ def submit_unique(
     if policy is not None and policy.wait > 0:
         now = store.now()
         row.due_at = max(now + dt.timedelta(seconds=policy.wait), row.due_at or now)
-    ask_gates(project_id, [request])
+    if not accepted:
+        ask_gates(project_id, [request])
     with transaction.atomic():
         holder = unique.take(project_id, row.kind, key, row.id, seconds, locked=locked)
         if holder == row.id:
@@ -403,7 +414,10 @@ def weigh(project_id: UUID, weight: int) -> None:
 
 
 def wake_parked(limit: int = 512) -> int:
-    """Queue parked jobs whose time has come. Called by the relay; returns how many."""
+    """Queue parked jobs whose time has come. Called by the relay; returns how many.
+
+    One that waits for an event which is in the log is woken by that, however late anybody reads it.
+    """
     with transaction.atomic():
         found = list(
             Job.objects.filter(status=Status.PARKED)
@@ -414,10 +428,13 @@ def wake_parked(limit: int = 512) -> int:
         )
         if not found:
             return 0
-        due = [Move(job_id, project_id) for job_id, project_id in found]
-        moved = store.move_many("wake", due, data=as_json({"reason": "time"}))
+        hits, coming = awaiting.overdue([job_id for job_id, _ in found])
+        met = awaiting.wake(hits) if hits else 0
+        others = coming | {hit.job_id for hit in hits}
+        due = [Move(job_id, project_id) for job_id, project_id in found if job_id not in others]
+        moved = store.move_many("wake", due, data=as_json({"reason": "time"})) if due else {}
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
-    return len(moved)
+    return len(moved) + met
 
 
 def locked(project_id: UUID, job_id: UUID) -> Job:

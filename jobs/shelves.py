@@ -9,6 +9,7 @@ import psycopg
 from django.db import transaction
 
 from jobs import registry, store
+from jobs.states import BULK
 from jobs.store import Connection
 
 Key = tuple[str, UUID, int, int]
@@ -66,7 +67,8 @@ def _find_or_make(key: Key) -> int:
 def hold() -> list[tuple[int, bool]]:
     """Hold and open shelves as the pauses say. Returns those that changed: id, and whether it is held now."""
     kinds = registry.kinds()
-    with store.run("repause", {"kind": [kind.name for kind in kinds], "queue": [kind.queue for kind in kinds]}) as cur:
+    params = {"kind": [kind.name for kind in kinds], "queue": [kind.queue for kind in kinds], "bulk": BULK}
+    with store.run("repause", params) as cur:
         return cur.fetchall()
 
 

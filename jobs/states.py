@@ -11,6 +11,8 @@ from uuid import UUID
 PLATFORM = UUID(int=0)
 """The project of the platform's own jobs."""
 
+BULK = "jobs.bulk"
+"""The kind that does acts on many jobs (jobs/bulk.py)."""
 CANARIES = "engine.canary."
 """How the kinds of the canaries begin, one kind for each queue (jobs/canary.py)."""
 

@@ -52,6 +52,17 @@ def take(project_id: UUID, kind: str, key: str, job_id: UUID, seconds: float | N
     return store.take_key(project_id, kind, key, job_id, seconds)
 
 
+def of_job(job: Job) -> str:
+    """The unique key that a job has, or has had; empty: its kind has none, or not for such a payload any more."""
+    kind = registry.find(job.kind)
+    if kind is None or kind.unique is None:
+        return ""
+    try:
+        return key_of(kind, kind.unique, job.payload)
+    except ValidationError:  # it fitted an earlier version of the model
+        return ""
+
+
 def keep(job: Job, payload: Mapping[str, Any] | None) -> None:
     """Take the unique key of a job that is about to run once more; a new payload has another one.
 
@@ -61,10 +72,7 @@ def keep(job: Job, payload: Mapping[str, Any] | None) -> None:
     kind = registry.find(job.kind)
     if kind is None or kind.unique is None:
         return
-    try:
-        old = key_of(kind, kind.unique, job.payload)
-    except ValidationError:  # it fitted an earlier version of the model
-        old = ""
+    old = of_job(job)
     new = old if payload is None else key_of(kind, kind.unique, payload)
     if not new:
         return

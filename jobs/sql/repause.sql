@@ -11,6 +11,7 @@ with wanted as materialized (
         where (p.project_id is null or p.project_id = o.project_id)
           and (p.kind is null or p.kind = o.kind)
           and (p.queue is null or p.queue = known.queue or (known.kind is null and p.id = o.pause_id))
+          and (o.kind <> %(bulk)s or p.kind = o.kind)  -- an act on many jobs is how what is paused is put in order
           and (p.until is null or p.until > (select platform_now()))
         order by p.until desc nulls first, p.id
         limit 1

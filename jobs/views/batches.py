@@ -20,7 +20,7 @@ from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader,
 from jobplatform.api.validation import validated
 from jobplatform.api.views import ApiRequest, ApiView, Example
 from jobs import batches, bulk, extensions, refusals, registry, selectors, services
-from jobs.errors import JobsError, SubmitRefused
+from jobs.errors import InvalidOption, JobsError, SubmitRefused
 from jobs.refusals import Refused
 from jobs.serializers import MOST_IN_A_BATCH, BatchShown, CreateJob, CreateJobs, Envelope, example_of, schema_of
 from jobs.serializers.bulk import (
@@ -84,6 +84,7 @@ def _create_batch(request: ApiRequest) -> Response:
     if follow is not None:
         public_kind(follow.kind)
         services.prepare(project_id, follow)  # refused before anything is created
+        services.ask_gates(project_id, [follow])
     batch_id = uuid7()
     items = [_prepared(project_id, item, batch_id, follow is not None) for item in envelope.jobs]
     refused: list[Problem] = []
@@ -93,10 +94,14 @@ def _create_batch(request: ApiRequest) -> Response:
         jobs = [item for item in items if not isinstance(item, Problem)]
         closed = _closed_gates(project_id, [ask for ask, _ in jobs])
         with transaction.atomic():
-            ids = iter(_insert(project_id, [item for item in jobs if item[0].kind not in closed], batch_id))
+            made = _insert(project_id, [item for item in jobs if item[0].kind not in closed], batch_id)
+            if follow is not None and not made:
+                message = "No job can be created, so nothing can follow. Without `follow` the answer says why of each."
+                raise InvalidOption(message, code="nothing_to_follow", field="/jobs")
             batches.enter(
-                batch_id, project_id, len(jobs), name=envelope.name, follow=follow, follow_when=envelope.follow_when
+                batch_id, project_id, len(made), name=envelope.name, follow=follow, follow_when=envelope.follow_when
             )
+            ids = iter(made)
         shown: list[dict[str, Any]] = []
         for item in items:
             problem = item if isinstance(item, Problem) else closed.get(item[0].kind)

@@ -1,5 +1,6 @@
 """Jobs that are parked until an event: whenever it comes, and whoever dies or is late, it wakes each of them once."""
 
+import datetime as dt
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -423,3 +424,45 @@ def test_a_rest_after_a_failure_is_not_ended_by_who_waits() -> None:
 
     assert "awaited" not in consumers.waiting()
     assert consumers.run("awaited") == 0
+
+
+# ------------------------------------------------------------------------------------------------ read too late
+def overdue(job: UUID) -> None:
+    """Its time to wait is over."""
+    Job.objects.filter(id=job).update(due_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+
+@pytest.mark.parametrize("kind", ["order.ship", "order.ask"])
+def test_an_event_that_came_in_time_is_told_though_nobody_had_read_it(kind: str) -> None:
+    """No worker serves the consumer, and the relay wakes who has waited for long enough."""
+    job = parked(kind)
+    other = parked(kind, subject="order-8")
+    pay(amount=1)
+    overdue(job)
+    overdue(other)
+
+    assert services.wake_parked() == 2
+    for _ in range(2):
+        run(kind)
+    read()
+
+    assert output(job) == {"type": PAID, "subject": "order-7", "data": {"amount": 1}}
+    assert output(other) == {"timed_out": True}
+    assert events_of(job).count("job.woken") == 1
+
+
+def test_an_event_that_a_transaction_holds_up_is_waited_for() -> None:
+    """It is committed, and settled only when those that began before have ended."""
+    job = parked()
+    with transaction.atomic():
+        report(project_id=ELSEWHERE, event_type=PAID, subject="another", data={})  # holds back what comes behind it
+        elsewhere(lambda: pay(amount=2))
+        elsewhere(lambda: overdue(job))
+        woken: list[int] = []
+        elsewhere(lambda: woken.append(services.wake_parked()))
+    assert (woken, status(job)) == ([0], "parked")
+
+    assert services.wake_parked() == 1
+    run()
+
+    assert output(job) == {"type": PAID, "subject": "order-7", "data": {"amount": 2}}

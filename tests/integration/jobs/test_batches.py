@@ -1,24 +1,27 @@
 """Batches: how far they are, what follows when their jobs have ended, and acts on all of them."""
 
 import datetime as dt
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pydantic import field_validator
 
 from events.models import Event
 from jobs import Done, Run, Unique, batches, handler, registry, services
-from jobs.errors import InvalidOption, InvalidPayload
+from jobs.errors import InvalidOption, InvalidPayload, SubmitRefused
+from jobs.extensions import Refusal
 from jobs.models import Job, JobBatch
 from jobs.services import JobRequest
 from tests.contracts.deliveries import PROJECT
 from tests.integration.jobs.booking import Step, booking, run, statuses, submit
-from tests.integration.jobs.conftest import JOBS
+from tests.integration.jobs.conftest import JOBS, gates
 from tests.integration.projects.conftest import Call, Tenant, call, ours, theirs
 
-__all__ = ["booking", "call", "ours", "theirs"]
+__all__ = ["booking", "call", "gates", "ours", "theirs"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("booking")]
 
@@ -79,7 +82,8 @@ def test_what_is_followed_holds_jobs_of_its_own_only(call: Call) -> None:
     """A unique job may be there already, in no batch or in another: nobody could wait for it here."""
     with pytest.raises(InvalidOption) as refused:
         batches.create(project_id=PROJECT, requests=[JobRequest("account.unique", {})], follow=FOLLOW)
-    asked = {"jobs": [{"kind": "account.unique"}], "follow": {"kind": "account.note", "payload": {"deed": "sum"}}}
+    both = [{"kind": "account.unique"}, {"kind": "account.book"}]
+    asked = {"jobs": both, "follow": {"kind": "account.note", "payload": {"deed": "sum"}}}
     answer = call("POST", f"{JOBS}/batch", asked)
     free = call("POST", f"{JOBS}/batch", {"jobs": [{"kind": "account.unique"}]})
 
@@ -252,3 +256,76 @@ def test_what_cannot_follow_is_refused(call: Call, more: dict[str, Any], code: s
 
     assert answer.json()["code"] == code
     assert not Job.objects.exists()
+
+
+def test_what_follows_was_accepted_with_its_batch_whatever_a_gate_says_later(gates: Any, call: Call) -> None:
+    batch_id, _ = create("", follow=FOLLOW)
+    run()
+    gates.register("quota", lambda _: Refusal("quota_exceeded", "No more today."))
+
+    assert batches.sweep() == 1
+
+    assert (JobBatch.objects.get(id=batch_id).follow_error, len(following())) == ("", 1)
+    with pytest.raises(SubmitRefused):
+        create("", follow=FOLLOW)
+
+
+def test_a_batch_of_which_nothing_is_created_is_not_followed(call: Call) -> None:
+    asked = {"jobs": [{"kind": "no.such"}], "follow": {"kind": "account.note", "payload": {"deed": "sum"}}}
+
+    answer = call("POST", f"{JOBS}/batch", asked)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "nothing_to_follow")
+    assert not JobBatch.objects.exists()
+
+
+@pytest.mark.usefixtures("unsure")
+def test_a_follower_whose_model_is_at_a_loss_stops_no_other_batch() -> None:
+    one, _ = create("", follow=JobRequest("account.unsure", {"deed": "ok"}))
+    two, _ = create("", follow=FOLLOW)
+    run()
+    run()
+    Unsure.broken = True
+
+    assert batches.sweep() == 2
+
+    assert "KeyError" in JobBatch.objects.get(id=one).follow_error
+    assert JobBatch.objects.get(id=two).follow_id is not None
+
+
+class Unsure(Step):
+    """A model with a fault of its own."""
+
+    broken: ClassVar[bool] = False
+
+    @field_validator("deed")
+    @classmethod
+    def look_up(cls, deed: str) -> str:
+        if cls.broken:
+            raise KeyError(deed)
+        return deed
+
+
+@pytest.fixture
+def unsure(booking: None) -> Iterator[None]:
+    handler("account.unsure", payload=Unsure)(lambda _job: Done())
+    yield
+    Unsure.broken = False
+
+
+@pytest.mark.django_db(transaction=False)
+def test_a_retry_between_the_two_looks_of_a_sweep_keeps_the_batch_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look saw its job failed; by the time the batch is locked it is queued again."""
+    batch_id, (job,) = create("reject", follow=FOLLOW, follow_when="processed")
+    run()
+    # What a snapshot before the retry would have found.
+    monkeypatch.setattr(batches, "_OVER", "select id from jobs_jobbatch where %(live)s is not null limit %(limit)s")
+    services.retry(project_id=PROJECT, job_id=job, actor="user:olga", payload={"deed": ""})
+
+    batches.sweep()
+
+    assert JobBatch.objects.get(id=batch_id).stalled_at is None
+    monkeypatch.undo()
+    run()
+    assert batches.sweep() == 1
+    assert len(following()) == 1

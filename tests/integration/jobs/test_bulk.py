@@ -9,9 +9,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from events.models import AuditRecord, Event
-from jobs import bulk, registry, services
+from jobs import bulk, pauses, registry, services
 from jobs.errors import BulkActNotFound, InvalidOption
-from jobs.models import BulkAct, Job
+from jobs.models import BulkAct, Job, Shelf
 from jobs.states import Status
 from tests.contracts.deliveries import PROJECT, Worker
 from tests.integration.jobs.admin.conftest import operator, viewer
@@ -257,3 +257,49 @@ def test_an_act_is_watched_and_stopped_in_the_admin(operator: Client, viewer: Cl
 
     assert bulk.get(PROJECT, act.id).status == "aborted"
     assert operator.post(page, {"why_stop": "once more"}).status_code == 403
+
+
+def test_of_dead_jobs_with_one_unique_key_one_comes_back() -> None:
+    """One failed, was submitted again, and failed again: both are named by the filter."""
+    dead = []
+    for _ in range(2):
+        dead += submit("reject", lane=None, kind="account.open")
+        run("account.open")
+    assert (len(set(dead)), statuses(dead)) == (2, ["rejected"] * 2)
+
+    ended = finish(begin("retry", kind="account.open"))
+
+    assert (ended.matched, ended.done, ended.skipped) == (2, 1, 1)
+    assert sorted(statuses(dead)) == ["queued", "rejected"]
+
+
+def test_an_act_whose_job_was_cancelled_has_ended() -> None:
+    submit("", lane=None)
+    act = begin("cancel", kind="account.book")
+    services.cancel(project_id=PROJECT, job_id=Job.objects.get(kind="jobs.bulk").id, actor="user:olga")
+
+    assert bulk.close_orphans() == 1
+    assert bulk.close_orphans() == 0
+
+    ended = BulkAct.objects.get(id=act.id)
+    assert (ended.status, ended.finished_at is not None) == ("aborted", True)
+    assert AuditRecord.objects.get(action="jobs.bulk_abort").reason == "its job was cancelled"
+
+
+def test_an_act_that_is_under_way_is_no_orphan() -> None:
+    submit("", lane=None)
+    begin("cancel", kind="account.book")
+
+    assert bulk.close_orphans() == 0
+
+
+def test_what_is_paused_is_put_in_order_by_acts_on_many_jobs() -> None:
+    submit("", lane=None)
+    pauses.pause(actor="user:olga", reason="stop", project_id=PROJECT)
+
+    begin("cancel", kind="account.book")
+
+    assert not Shelf.objects.get(kind="jobs.bulk").paused
+    assert Shelf.objects.get(kind="account.book").paused
+    pauses.pause(actor="user:olga", reason="stop these too", kind="jobs.bulk", project_id=PROJECT)
+    assert Shelf.objects.get(kind="jobs.bulk").paused

@@ -8,13 +8,11 @@ import pytest
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
-from events.models import AuditRecord
-from jobs import extensions, firing, handlers, pauses, schedules, services
-from jobs.errors import InvalidOption, ScheduleNotFound
+from jobs import extensions, firing, handlers, pauses, schedules
 from jobs.extensions import Refusal
 from jobs.instants import Every, Timetable, instants
 from jobs.models import Firing, Job, Schedule
-from jobs.states import PLATFORM, Status
+from jobs.states import Status
 from jobs.testing import run_once
 from tests.contracts.deliveries import PROJECT
 from tests.integration.jobs.booking import booking, run
@@ -401,88 +399,3 @@ def test_firings_are_kept_for_longer_than_a_backfill_reaches(clock: Clock) -> No
     run_once(handlers.tidy, {}, project_id=PROJECT)
 
     assert not Firing.objects.exists()
-
-
-# ------------------------------------------------------------------------------------------------ by hand
-def test_run_now_makes_a_job_and_leaves_the_instants_alone(clock: Clock) -> None:
-    row = schedule(name="hourly", enabled=False)
-    jobs = {firing.run(schedule_id=row.id, project_id=None, actor="ada", reason="to see").id for _ in range(2)}
-
-    assert len(jobs) == 2
-    assert fresh(row).fired_until == row.fired_until
-    assert fired(row) == []
-    record = AuditRecord.objects.filter(action="schedule.run").latest("id")
-    assert (record.actor, record.reason, record.data["name"]) == ("ada", "to see", "hourly")
-    assert Job.objects.filter(id__in=jobs, metadata__schedule="hourly").count() == 2
-
-
-def fill(row: Schedule, begin: dt.datetime, end: dt.datetime, **more: Any) -> firing.Backfilled:
-    return firing.backfill(schedule_id=row.id, project_id=None, begin=begin, end=end, actor="ada", **more)
-
-
-def test_a_backfill_makes_what_is_not_there_and_twice_is_once(clock: Clock) -> None:
-    row = schedule()
-    clock.move(HOUR)
-    tick()
-    (instant,) = fired(row)
-    begin = instant - 4 * HOUR
-
-    foreseen = fill(row, begin, instant, dry_run=True)
-    assert (foreseen.instants, foreseen.existing, foreseen.made) == (5, 1, 0)
-    assert (foreseen.first, foreseen.last) == (begin, instant)
-    assert len(fired(row)) == 1
-
-    assert fill(row, begin, instant).made == 4
-    again = fill(row, begin, instant)
-    assert (again.existing, again.made) == (5, 0)
-    assert fired(row) == [begin + n * HOUR for n in range(5)]
-    assert AuditRecord.objects.filter(action="schedule.backfill").count() == 1
-    assert tick() == 0
-
-
-def test_a_backfill_of_large_payloads_is_stored_in_parts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = schedule()
-    clock.move(HOUR)
-    tick()
-    (instant,) = fired(row)
-    monkeypatch.setattr(firing, "LARGEST_INSERT", 2 * (1 + len(row.task.kwargs)))
-    stored = []
-    submit_many = services.submit_many
-
-    def watched(**asked: Any) -> Any:
-        stored.append(len(asked["requests"]))
-        return submit_many(**asked)
-
-    monkeypatch.setattr(services, "submit_many", watched)
-
-    assert fill(row, instant - 5 * HOUR, instant).made == 5
-    assert stored == [2, 2, 1]
-    assert len(fired(row)) == 6
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "code"),
-    [
-        (-HOUR, HOUR, "invalid_option"),
-        (-HOUR, -2 * HOUR, "invalid_option"),
-        (-400 * DAY, -399 * DAY, "invalid_option"),
-        (-366 * DAY + HOUR, -HOUR, "too_many_instants"),
-    ],
-)
-def test_a_backfill_is_bounded(clock: Clock, begin: dt.timedelta, end: dt.timedelta, code: str) -> None:
-    row = schedule()
-    now = schedules.now()
-
-    with pytest.raises(InvalidOption) as refused:
-        fill(row, now + begin, now + end)
-
-    assert refused.value.code == code
-    assert fired(row) == []
-
-
-def test_the_schedule_of_another_project_is_not_there(clock: Clock) -> None:
-    row = schedule()
-    other: dict[str, Any] = {"schedule_id": row.id, "project_id": PLATFORM, "actor": "ada"}
-    for act in (firing.run, schedules.pause, schedules.resume):
-        with pytest.raises(ScheduleNotFound):
-            act(**other, reason="x")
