@@ -66,3 +66,28 @@ class NoContract(NodeError):
     """There is no code at the address of the contract."""
 
     code = "no_contract"
+
+
+# ------------------------------------------------------------------------------------------------ keys
+class KeyTrouble(ConfirmationsError):
+    """A key was not used."""
+
+    code = "key_error"
+
+
+class KeyUnreadable(KeyTrouble):
+    """A key cannot be read, and trying again does not help."""
+
+    code = "key_unreadable"
+
+
+class KeyUnavailable(KeyTrouble):
+    """Who holds the key cannot be asked just now."""
+
+    code = "key_unavailable"
+
+
+class KeyRefuses(KeyTrouble):
+    """A transaction lies outside of what the key is for."""
+
+    code = "key_refuses"

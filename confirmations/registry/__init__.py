@@ -15,6 +15,7 @@ from uuid import UUID
 
 from eth_hash.auto import keccak
 
+from confirmations.encoding import pairs, selector, topic, words
 from confirmations.results import job_bytes, job_of, shown
 
 MOST_AT_ONCE = 200
@@ -22,20 +23,12 @@ MOST_AT_ONCE = 200
 WORD = 32
 
 
-def _word(number: int) -> bytes:
-    return number.to_bytes(WORD, "big")
+_CONFIRM = selector("confirm(bytes32,bytes32)")
+_CONFIRM_MANY = selector("confirmMany(bytes32[],bytes32[])")
+_ANCHOR = selector("anchor(bytes32,uint256)")
 
-
-def _selector(signature: str) -> bytes:
-    return keccak(signature.encode())[:4]
-
-
-_CONFIRM = _selector("confirm(bytes32,bytes32)")
-_CONFIRM_MANY = _selector("confirmMany(bytes32[],bytes32[])")
-_ANCHOR = _selector("anchor(bytes32,uint256)")
-
-JOB_CONFIRMED = keccak(b"JobConfirmed(bytes32,bytes32,address)")
-ROOT_ANCHORED = keccak(b"RootAnchored(bytes32,uint256,address)")
+JOB_CONFIRMED = topic("JobConfirmed(bytes32,bytes32,address)")
+ROOT_ANCHORED = topic("RootAnchored(bytes32,uint256,address)")
 """The first topics of the events."""
 
 
@@ -59,7 +52,7 @@ def is_ours(code: bytes) -> bool:
 # ---------------------------------------------------------------------------------------------- calls
 def confirm(job_id: UUID, result_hash: bytes) -> bytes:
     """The call for one job."""
-    return _CONFIRM + job_bytes(job_id) + _checked(result_hash)
+    return _CONFIRM + words(job_bytes(job_id), _checked(result_hash))
 
 
 def confirm_many(jobs: Sequence[tuple[UUID, bytes]]) -> bytes:
@@ -67,16 +60,12 @@ def confirm_many(jobs: Sequence[tuple[UUID, bytes]]) -> bytes:
     if not 0 < len(jobs) <= MOST_AT_ONCE:
         message = f"confirmMany takes 1 to {MOST_AT_ONCE} jobs, not {len(jobs)}"
         raise ValueError(message)
-    count = _word(len(jobs))
-    places = _word(2 * WORD) + _word((3 + len(jobs)) * WORD)  # where the two lists begin
-    ids = b"".join(job_bytes(job_id) for job_id, _ in jobs)
-    hashes = b"".join(_checked(result_hash) for _, result_hash in jobs)
-    return _CONFIRM_MANY + places + count + ids + count + hashes
+    return pairs(_CONFIRM_MANY, [job_bytes(job_id) for job_id, _ in jobs], [_checked(result) for _, result in jobs])
 
 
 def anchor(root: bytes, count: int) -> bytes:
     """The call for the Merkle root of `count` leaves."""
-    return _ANCHOR + _checked(root) + _word(count)
+    return _ANCHOR + words(_checked(root), count)
 
 
 def _checked(word: bytes) -> bytes:

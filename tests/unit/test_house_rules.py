@@ -205,6 +205,7 @@ RULES = [
         ("import socket", "from urllib.request import urlopen", "import requests", "import httpx", "import boto3"),
         {
             "confirmations/gateway.py": "nodes of a chain",
+            "confirmations/kms.py": "keys that AWS keeps",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
             "jobplatform/embedded.py": ROOF,
