@@ -1,6 +1,7 @@
 """Streams are bounded: clients that take nothing, too many of them, revoked keys, time, cursors that are too old."""
 
 import asyncio
+import contextlib
 import datetime as dt
 from typing import Any
 
@@ -118,6 +119,44 @@ def test_there_is_room_for_so_many(
             async with Stream(live, STREAM, ours.text) as third:
                 await third.opened()
             assert third.status == 200
+
+    run(test())
+
+
+class Stuck(Stream):
+    """A client that takes the opening of its stream, and nothing more until it leaves."""
+
+    leaves = False
+
+    async def _send(self, message: Any) -> None:
+        await super()._send(message)
+        if message["type"] == "http.response.body" and not self.leaves:
+            self.free.clear()
+
+    async def leave(self) -> None:
+        self.leaves = True
+        await super().leave()
+
+
+def test_clients_of_one_project_that_take_nothing_keep_no_others_from_catching_up(
+    tenants: tuple[Tenant, Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = tenants
+    monkeypatch.setattr(live_module, "PAGES", 2)
+    monkeypatch.setattr(live_module, "PAGES_OF_PROJECT", 1)
+    monkeypatch.setattr(live_module, "SEND_SECONDS", 1000.0)  # nobody is dropped meanwhile
+
+    async def test() -> None:
+        for tenant in tenants:
+            await in_thread(append, tenant, 5)
+        mine, yours = await in_thread(logged, ours), await in_thread(logged, theirs)
+        async with live_process() as live, contextlib.AsyncExitStack() as stack:
+            for _ in range(3):
+                stuck = await stack.enter_async_context(Stuck(live, STREAM, ours.text, last_event_id=mine[0]))
+                await stuck.until(lambda: stuck.body)  # noqa: B023
+            other = await stack.enter_async_context(Stream(live, STREAM, theirs.text, last_event_id=yours[0]))
+            await other.until(lambda: len(other.logged) == 4)
+            assert other.logged == yours[1:]
 
     run(test())
 
