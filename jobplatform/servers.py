@@ -295,13 +295,15 @@ class Redis(Server):
             super().wait_ready()
 
     def _damaged(self) -> bool:
-        return not self.alive and "append only file" in self._log_tail()
+        # As Redis puts what it cannot read; "loaded from append only file" is what it says of a good one.
+        return not self.alive and "reading the append only file" in self._log_tail()
 
     def prepare(self) -> None:
         """Write the configuration; what an earlier child could not read is set aside."""
         if self.process and self._damaged():
             file = self.directory / "appendonly.aof"
-            file.replace(file.with_suffix(".damaged"))
+            if file.exists():
+                file.replace(file.with_suffix(".damaged"))
         memory = min(GIB, memory_limit() // 8)
         lines = [
             "# Written at each start by jobplatform/servers.py.",

@@ -9,6 +9,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.acceptance.jobs.web import Web
+from tests.often import often
 from tests.processes import Platform, Program, Servers, send
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -39,7 +40,7 @@ def beat(platform: Platform) -> Program:
     return program
 
 
-@pytest.mark.parametrize("role", ["relay", "beat"])
+@pytest.mark.parametrize("role", often({"relay"}, ["relay", "beat"]))
 def test_who_is_frozen_is_a_reason_until_it_goes_on(web: Web, role: str) -> None:
     platform = web.platform
     relay = platform.some_relay()

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.often import often
 from tests.processes import Platform
 from tests.wire import When, Wire
 
@@ -87,7 +88,7 @@ def made(platform: Platform, mark: str) -> list[dict[str, Any]]:
     return platform.rows("select id, seq from jobs_job where metadata ->> 'mark' = %s", mark)
 
 
-@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+@pytest.mark.parametrize("when", often({When.REPLY_LOST}, When), ids=lambda when: when.name.lower())
 def test_a_creation_that_is_asked_for_again_is_one_job_wherever_the_connection_broke(
     platform: Platform, wire: Wire, web: Web, when: When
 ) -> None:
@@ -128,7 +129,7 @@ def breaks(wire: Wire, before: int) -> list[tuple[str, int]]:
     return [(name, k) for name, number in sequence.items() for k in range(1, number + 1)]
 
 
-@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+@pytest.mark.parametrize("when", often({When.REPLY_LOST}, When), ids=lambda when: when.name.lower())
 def test_a_batch_that_is_asked_for_again_is_one_batch_wherever_the_connection_broke(
     platform: Platform, wire: Wire, web: Web, when: When
 ) -> None:
@@ -151,7 +152,7 @@ def test_a_batch_that_is_asked_for_again_is_one_batch_wherever_the_connection_br
             assert body == first
 
 
-@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+@pytest.mark.parametrize("when", often({When.REPLY_LOST}, When), ids=lambda when: when.name.lower())
 def test_a_message_that_is_handed_in_again_is_one_message_wherever_the_connection_broke(
     platform: Platform, wire: Wire, web: Web, when: When
 ) -> None:

@@ -51,7 +51,7 @@ AT_THE_END = """
     values ('test_writer', (select event_horizon()) - 1, 9223372036854775807, 0, '', clock_timestamp())"""
 
 
-@pytest.mark.parametrize("when", When, ids=lambda when: when.name.lower())
+@pytest.mark.parametrize("when", often({When.REPLY_LOST}, When), ids=lambda when: when.name.lower())
 def test_a_consumer_sees_each_event_once_wherever_its_connection_breaks(own_platform: Platform, when: When) -> None:
     platform = own_platform
     platform.execute(SEEN)

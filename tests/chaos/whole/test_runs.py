@@ -32,6 +32,7 @@ def test_chaos_of_forty_seconds(clean_environment: dict[str, str]) -> None:
     clear(clean_environment, "chaos", "--seed", "11", "--minutes", "0.67", *SHORT)
 
 
+@pytest.mark.long  # what half a minute shows of it, the chaos shows too
 def test_a_soak_of_half_a_minute(clean_environment: dict[str, str]) -> None:
     clear(clean_environment, "soak", "--seed", "12", "--minutes", "0.5", *SHORT)
 

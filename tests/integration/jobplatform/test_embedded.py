@@ -271,6 +271,20 @@ def test_a_set_up_that_was_killed_is_done_again(data_dir: Path) -> None:
         assert answers(embedded.database_url)
 
 
+def test_a_broker_that_is_killed_again_and_again_keeps_its_file(scratch_servers: Embedded) -> None:
+    """Its log says each time that it has loaded the file, which is no complaint about it."""
+    with broker(scratch_servers.broker_url) as client:
+        client.set("doorbell", "1")
+    for _ in range(2):
+        os.kill(scratch_servers.pids["redis"], signal.SIGKILL)
+        assert processes.wait_until(lambda: "redis" not in scratch_servers.pids, seconds=5)
+        assert scratch_servers.revive() == ["redis"]
+        assert processes.wait_until(lambda: pongs(scratch_servers.broker_url), seconds=10)
+
+    with broker(scratch_servers.broker_url) as client:
+        assert client.get("doorbell") == b"1"
+
+
 def test_a_damaged_broker_file_is_set_aside(data_dir: Path) -> None:
     with Embedded(data_dir) as embedded, broker(embedded.broker_url) as client:
         client.set("doorbell", "1")
