@@ -1,7 +1,7 @@
 """Keys of signers: what signs a digest, and what is refused before it.
 
 Only the workers of the queue `signing` read one. It stands in no table, no setting, no log and no error: a key is read
-from a file that a passphrase opens (Web3 Secret Storage, version 3, scrypt), or never leaves AWS KMS (kms.py).
+from a file that a passphrase opens (Web3 Secret Storage, version 3, scrypt), or never leaves AWS KMS (gateway/kms.py).
 """
 
 import json
@@ -59,7 +59,7 @@ class LocalKey:
         raise TypeError(message)
 
 
-def passphrase(environ: Mapping[str, str] = os.environ) -> bytes:
+def passphrase(environ: Mapping[str, str]) -> bytes:
     """What opens the keystores: from the file that KEYSTORE_PASSPHRASE_FILE names, else KEYSTORE_PASSPHRASE.
 
     Raises `KeyUnreadable`.

@@ -204,8 +204,7 @@ RULES = [
         "the network: a tenant's address is reached through egress, any other through the app's gateway",
         ("import socket", "from urllib.request import urlopen", "import requests", "import httpx", "import boto3"),
         {
-            "confirmations/gateway.py": "nodes of a chain",
-            "confirmations/kms.py": "keys that AWS keeps",
+            "confirmations/gateway/": "nodes of a chain, and keys that AWS keeps",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
             "jobplatform/embedded.py": ROOF,

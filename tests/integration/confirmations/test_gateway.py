@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from confirmations.errors import NodeNonsense, NodeRefused, NodeUnreachable
-from confirmations.gateway import Node
+from confirmations.gateway.node import Node
 
 Answer = Callable[[Any], tuple[int, dict[str, str], bytes]]
 

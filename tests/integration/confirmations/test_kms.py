@@ -14,7 +14,7 @@ from moto.kms.utils import ECDSAPrivateKey
 
 from confirmations.encoding import ORDER, Unsigned, signed
 from confirmations.errors import KeyUnavailable, KeyUnreadable
-from confirmations.kms import KmsKey
+from confirmations.gateway.kms import KmsKey
 
 UNSIGNED = Unsigned(chain_id=31337, nonce=7, tip=1, fee=10, gas=50_000, to=bytes(range(20)), data=b"\x01")
 
