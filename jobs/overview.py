@@ -14,9 +14,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 
 from jobs import registry, tuning
-from jobs.models import RARE
+from jobs.models import RARE, Pause
 from jobs.states import LIVE, LIVE_SECONDS, Status
 
 MOST = 10_000
@@ -321,6 +322,14 @@ from (
 order by id desc
 limit %(limit)s
 """  # noqa: S608 - our own enumeration
+
+
+def paused(project: UUID | None, limit: int) -> list[Pause]:
+    """The pauses that hold jobs now, of everybody or of one project; those of all projects hold its jobs too."""
+    found = Pause.objects.extra(where=["until is null or until > (select platform_now())"])
+    if project is not None:
+        found = found.filter(Q(project_id=None) | Q(project_id=project))
+    return list(found.order_by("id")[:limit])
 
 
 def troubles(project: UUID | None, limit: int) -> list[Trouble]:

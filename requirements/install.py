@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -41,9 +42,17 @@ def run(*command: object) -> None:
     env = dict(os.environ)
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  # Path.home() raises where there is none
         env["UV_CACHE_DIR"] = str(Path(str(command[0])).parent.parent / ".uv-cache")
+    if "SSL_CERT_FILE" not in env and has_system_store():
+        env.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does: a company's proxy may sign what comes from outside
     done = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}\nFailed: {' '.join(map(str, command))}")
+
+
+def has_system_store() -> bool:
+    """Say whether this machine has certificates of its own."""
+    paths = ssl.get_default_verify_paths()
+    return bool(paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())))
 
 
 def make_environment(venv: Path) -> None:

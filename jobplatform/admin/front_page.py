@@ -35,6 +35,7 @@ PART = "live"
 """The value of the header `Part` with which the script asks for the content alone."""
 COUNTER = "rollups"
 MOST_TROUBLES = 8
+MOST_PAUSES = 5
 MOST_ROWS = 12
 """Rows of a table by kind, queue or project; the others are one row."""
 MOST_WORKERS = 20
@@ -123,6 +124,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "looks": drawings.LOOKS,
         "behind": markup.duration(behind) if (behind := lag.get(COUNTER, (0.0, 0))[0]) > BEHIND_SECONDS else "",
         "troubles": _troubles(asked),
+        "pauses": _pauses(asked),
         "queues": by_queue,
         "workers": _workers(),
         "consumers": [
@@ -266,6 +268,19 @@ def _troubles(asked: Asked) -> list[dict[str, Any]]:
             "at": markup.moment(job.since),
         }
         for job in overview.troubles(asked.project, MOST_TROUBLES)
+    ]
+
+
+def _pauses(asked: Asked) -> list[dict[str, Any]]:
+    return [
+        {
+            "link": f"{reverse('admin:jobs_pause_changelist')}",
+            "what": " ".join(part for part in (row.kind, row.queue and f"queue {row.queue}") if part) or "all jobs",
+            "whose": asked.projects.get(row.project_id, str(row.project_id)) if row.project_id else "all projects",
+            "reason": markup.visible(row.reason)[:160],
+            "until": markup.moment(row.until) if row.until else "",
+        }
+        for row in overview.paused(asked.project, MOST_PAUSES)
     ]
 
 

@@ -153,7 +153,8 @@ def public_kind(name: str) -> registry.Kind[Any]:
     tuning.refresh()
     kind = registry.get(name)
     if not kind.public:
-        raise UnknownKind(kind=name)
+        message = "Jobs of this kind are not created here. GET /api/v1/kinds lists those that are."
+        raise UnknownKind(message, kind=name)
     return kind
 
 

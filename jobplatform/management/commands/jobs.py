@@ -47,7 +47,7 @@ class Command(BaseCommand):
         """The command line."""
         acts = parser.add_subparsers(dest="act", required=True, metavar="list|show|submit|cancel|retry|watch|tail")
         common = CommandParser(add_help=False)
-        common.add_argument("--project", metavar="NAME|ID", help="whose jobs; may be left out where there is only one")
+        common.add_argument("--project", metavar="SLUG|ID", help="whose jobs; may be left out where there is only one")
         common.add_argument("--json", action="store_true", help="one JSON object a line, as the API shows it")
 
         def act(name: str, text: str) -> argparse.ArgumentParser:

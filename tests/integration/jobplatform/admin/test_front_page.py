@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from benchmarks.explain import nodes
 from events import consumers, log
 from events.models import Consumer
-from jobs import handler, overview, registry
+from jobs import handler, overview, pauses, registry
 from jobs.models import Job, LimitKey, Shelf, Worker
 from jobs.overview import Tally
 from jobs.run import Run
@@ -319,6 +319,21 @@ def test_staff_without_permission_sees_no_number(stranger: Client, history: list
         answer = stranger.get(FRONT, headers=headers)
         assert "cards" not in answer.context
         assert "Ask for the group" in text_of(answer.content.decode())
+
+
+def test_what_is_paused_is_said(viewer: Client, projects: list[UUID]) -> None:
+    northwind, contoso = projects
+    pauses.pause(actor="user:olga", reason="their api is down", project_id=northwind, kind="shop.pay")
+    pauses.pause(actor="user:olga", reason="<b>all</b> of it", queue="slow", until=now() + dt.timedelta(hours=1))
+
+    said = text_of(viewer.get(FRONT).content.decode())
+    alone = text_of(viewer.get(f"{FRONT}?project={contoso}").content.decode())
+
+    assert "Paused: shop.pay of Northwind: their api is down" in said
+    assert "Paused: queue slow of all projects until" in said
+    assert "<b>all</b> of it" in said
+    assert "their api" not in alone
+    assert "queue slow" in alone
 
 
 def test_charts_that_are_behind_say_so(viewer: Client, make: Make) -> None:
