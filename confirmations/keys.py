@@ -6,12 +6,13 @@ from a file that a passphrase opens (Web3 Secret Storage, version 3, scrypt), or
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
-from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from eth_keys.datatypes import PrivateKey
 
 from confirmations.encoding import Signature, Unsigned
@@ -84,7 +85,7 @@ def open_keystore(path: Path, secret: bytes) -> LocalKey:
     if crypto.get("kdf") != "scrypt":
         raise _unreadable(path, "its passphrase is not stretched by scrypt")
     try:
-        key = LocalKey(decode_keyfile_json(stored, secret))
+        key = LocalKey(_eth_keyfile().decode_keyfile_json(stored, secret))
     except Exception:  # noqa: BLE001 - whatever is wrong in there, it is not told: it may hold what is secret
         raise _unreadable(path, "the passphrase does not open it, or it is damaged") from None
     told = str(stored.get("address", "")).lower().removeprefix("0x")
@@ -95,11 +96,25 @@ def open_keystore(path: Path, secret: bytes) -> LocalKey:
 
 def write_keystore(path: Path, secret: bytes, opened_by: bytes) -> None:
     """Put a new key into a file that only its owner reads. Raises FileExistsError: none is ever overwritten."""
-    stored = create_keyfile_json(secret, opened_by, kdf="scrypt")
+    stored = _eth_keyfile().create_keyfile_json(secret, opened_by, kdf="scrypt")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
         json.dump(stored, file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _eth_keyfile() -> ModuleType:
+    """The library of keystores, without what it does to the whole process.
+
+    It brings py_ecc along, which sets the recursion limit to 100,000. From then on a JSON text that is nested deeply
+    ends the process (the stack of C overflows) where it had raised RecursionError.
+    """
+    before = sys.getrecursionlimit()
+    try:
+        from eth_keyfile import keyfile  # noqa: PLC0415 - see above
+    finally:
+        sys.setrecursionlimit(before)
+    return keyfile
 
 
 def _private(path: Path) -> bytes:

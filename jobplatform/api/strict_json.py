@@ -23,6 +23,8 @@ MOST_VALUES = 250_000
 Each costs about a hundred times its bytes while a body is read, so it is the values that a server can be hurt with.
 """
 DEEPEST = 64  # levels of arrays and objects
+DEEPEST_READ = 900  # what is nested deeper is not looked at at all; Python goes to 1,000
+
 LARGEST_INTEGER = 2**64 - 1
 SMALLEST_INTEGER = -(2**63)
 _OPENERS = (b",", b"[", b"{")  # before each value but the first stands one of them; a pair counts once
@@ -32,6 +34,7 @@ _LONGEST_SHOWN = 100  # characters of a key
 
 # Turns every digit into "0" and everything else into a blank, so that a long run of digits is one substring.
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _NINETEEN_DIGITS = b"0" * 19  # shorter integers always fit into 64 bits
 
 
@@ -64,6 +67,22 @@ def _holds_too_many(body: bytes) -> bool:
             return True
         end = text.end()
     return number + sum(body.count(opener, end) for opener in _OPENERS) > MOST_VALUES
+
+
+def _nests_beyond(body: bytes, most: int) -> bool:
+    """Whether brackets and braces stand within one another more than `most` deep, outside of texts.
+
+    The standard library goes as deep as Python's recursion limit lets it, and any library may have raised that.
+    """
+    depth = end = 0
+    for text in (*_TEXT.finditer(body), None):
+        begin = text.start() if text else len(body)
+        for byte in body[end:begin].translate(None, _NO_BRACKETS):
+            depth += 1 if byte in b"[{" else -1
+            if depth > most:
+                return True
+        end = text.end() if text else begin
+    return False
 
 
 def _is_plain(body: bytes, value: Any) -> bool:
@@ -119,6 +138,8 @@ def _explain(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
         body.decode()
     except UnicodeDecodeError:
         raise Problem(400, "invalid_utf8", "The body is not UTF-8.") from None
+    if _nests_beyond(body, DEEPEST_READ):
+        raise _too_deep()
     try:
         value = _loads_carefully(body)
     except RecursionError:

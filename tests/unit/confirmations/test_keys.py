@@ -3,13 +3,14 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_keyfile.keyfile import create_keyfile_json
 from eth_keys.datatypes import PublicKey
 from eth_keys.datatypes import Signature as Recoverable
 
@@ -30,7 +31,7 @@ BOUNDS = Bounds(chain_id=31337, contracts=frozenset({CONTRACT}), fee=10, gas=50_
 @pytest.fixture(scope="module")
 def stored() -> dict[str, Any]:
     """A keystore with little stretching: quick, and of no use to anybody."""
-    made: dict[str, Any] = create_keyfile_json(SECRET, OPENS, kdf="scrypt", iterations=2)
+    made: dict[str, Any] = keys._eth_keyfile().create_keyfile_json(SECRET, OPENS, kdf="scrypt", iterations=2)
     return made
 
 
@@ -144,6 +145,17 @@ def test_a_key_shows_itself_to_nobody() -> None:
     for copying in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="not copied"):
             copying(key)
+
+
+def test_reading_keystores_changes_nothing_of_the_process(keystore: Path) -> None:
+    """The library raises the recursion limit where it is imported: in a process of its own, to see it happen."""
+    program = (
+        "import sys; from pathlib import Path; from confirmations import keys; before = sys.getrecursionlimit();"
+        f" keys.open_keystore(Path({str(keystore)!r}), {OPENS!r}); assert sys.getrecursionlimit() == before;"
+        " assert 'py_ecc' in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(keys.__file__).parents[1])
 
 
 # ------------------------------------------------------------------------------------------------ what is not signed

@@ -2,7 +2,10 @@
 
 import json
 import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -168,3 +171,19 @@ def test_a_problem_does_not_repeat_what_was_sent() -> None:
     problem = refusal_of(b'{"password": "hunter2", "password": "hunter3"}')
 
     assert "hunter" not in str(problem.body())
+
+
+@pytest.mark.parametrize("text", [b"[", b'{"a":', b'["]",', b'[{"a\\"[":'])
+def test_a_library_that_raised_the_recursion_limit_lets_no_body_end_the_process(text: bytes) -> None:
+    """Python itself would follow so many brackets until the stack of C overflows."""
+    program = (
+        "import sys; sys.setrecursionlimit(10**6)\n"
+        "from jobplatform.api import strict_json\nfrom jobplatform.api.problems import Problem\n"
+        f"try: strict_json.loads({text!r} * 100_000)\n"
+        "except Problem as problem: print(problem.code)"
+    )
+    root = Path(strict_json.__file__).parents[2]
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+
+    assert done.stdout.strip() == "too_deep"
