@@ -34,7 +34,7 @@ _LONGEST_SHOWN = 100  # characters of a key
 
 # Turns every digit into "0" and everything else into a blank, so that a long run of digits is one substring.
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_BETWEEN_BRACKETS = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT.pattern + rb")++", re.DOTALL)  # one match, however much
 _NINETEEN_DIGITS = b"0" * 19  # shorter integers always fit into 64 bits
 
 
@@ -74,14 +74,13 @@ def _nests_beyond(body: bytes, most: int) -> bool:
 
     The standard library goes as deep as Python's recursion limit lets it, and any library may have raised that.
     """
-    depth = end = 0
-    for text in (*_TEXT.finditer(body), None):
-        begin = text.start() if text else len(body)
-        for byte in body[end:begin].translate(None, _NO_BRACKETS):
-            depth += 1 if byte in b"[{" else -1
-            if depth > most:
-                return True
-        end = text.end() if text else begin
+    if body.count(b"[") + body.count(b"{") <= most:
+        return False
+    depth = 0
+    for byte in _BETWEEN_BRACKETS.sub(b"", body):
+        depth += 1 if byte in b"[{" else -1
+        if not 0 <= depth <= most:
+            return depth > most  # below nothing Python stops too
     return False
 
 

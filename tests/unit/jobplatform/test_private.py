@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from jobplatform import private
-from jobplatform.places import EmbeddedError, _state_of
 
 
 @pytest.fixture
@@ -61,28 +60,3 @@ def test_no_directory_is_made_private_or_written_to_through_a_link(tmp_path: Pat
 
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o755
     assert not any(theirs.iterdir())
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        '{"home": "/etc"}',
-        '{"home": "/var/lib/jobplatform/../../../etc"}',
-        '{"sockets": "/root"}',
-        '{"sockets": "/tmp/jobplatform-abcdefgh/../../etc"}',
-        '{"sockets": "jobplatform-abcdefgh"}',
-    ],
-)
-def test_root_gives_away_and_deletes_nothing_that_a_state_file_makes_up(tmp_path: Path, state: str) -> None:
-    (tmp_path / "embedded.json").write_text(state)
-
-    with pytest.raises(EmbeddedError, match="none of the platform's"):
-        _state_of(tmp_path)
-
-
-def test_what_was_chosen_is_remembered(tmp_path: Path) -> None:
-    (tmp_path / "embedded.json").write_text(
-        '{"home": "/var/lib/jobplatform/0123abcd-4567", "sockets": "/tmp/jobplatform-a_c45fgh"}'
-    )
-
-    assert set(_state_of(tmp_path)) == {"home", "sockets"}

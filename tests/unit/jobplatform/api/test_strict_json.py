@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,21 @@ def test_a_problem_does_not_repeat_what_was_sent() -> None:
     problem = refusal_of(b'{"password": "hunter2", "password": "hunter3"}')
 
     assert "hunter" not in str(problem.body())
+
+
+def test_a_body_of_very_many_texts_takes_no_memory_of_their_number() -> None:
+    """Nobody keeps what was found of them while the brackets between are counted."""
+    body = b"[]" * 1000 + b'""' * 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Problem) as refused:
+            strict_json.loads(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert refused.value.code == "invalid_json"
+    assert peak < 20 * len(body)  # the parser itself takes twelve to say what is wrong
 
 
 @pytest.mark.parametrize("text", [b"[", b'{"a":', b'["]",', b'[{"a\\"[":'])
