@@ -47,6 +47,21 @@ _TABLE = (
     EventType("job.rejected", ("status", "metrics"), "The job was refused for good.", ("kind", "attempt", "error")),
     EventType("job.cancelled", ("status", "metrics"), "The job was stopped on request.", ("kind", "reason")),
     EventType("job.redriven", ("status", "metrics"), "An ended job was queued once more.", ("kind", "reason")),
+    EventType(
+        "job.confirmed",
+        ("status", "metrics"),
+        "The result of a job stands on chain for good.",
+        ("kind", "mode", "network", "transaction", "block"),
+    ),
+    EventType(
+        "job.retracted",
+        ("status", "alarms"),
+        "What was final was taken back by the chain; the job is being confirmed again.",
+        ("kind", "transaction", "block"),
+    ),
+    EventType(
+        "job.unconfirmed", ("status", "metrics"), "A person let a job end without the chain.", ("kind", "reason")
+    ),
     EventType("job.refused", ("status", "metrics"), "The creation of a job was refused.", ("kind", "code", "count")),
     EventType(
         "batch.ended",

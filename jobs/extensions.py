@@ -101,8 +101,10 @@ class Action:
 
 Gate = Callable[[SubmitRequest], Refusal | None]
 Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+Explain = Callable[[UUID, UUID], tuple[str, str] | None]
+"""Why a job (its project, its id) stands in a stage that an app looks after: a stable code and a sentence."""
 
-stages: Registry[Callable[..., Any]] = Registry("stage")
+stages: Registry[Explain] = Registry("stage")
 submit_gates: Registry[Gate] = Registry("submit gate")
 job_sections: Registry[Section] = Registry("job section")
 intervention_actions: Registry[Action] = Registry("intervention action")

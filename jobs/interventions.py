@@ -133,19 +133,19 @@ def decide(job: Job, decision: Decision) -> None:
         InvalidOption, InvalidPayload: what the act wants is missing, or does not fit.
     """
     act, payload, output = _checked(job, decision)
-    if _target(act) is Status.QUEUED:
+    if _target(act, job) is Status.QUEUED:
         unique.keep(job, decision.payload)
     data = services.as_json(
         {"reason": decision.reason, "actor": decision.actor, "action": decision.action}
         | ({"attempt": job.attempt, "output": decision.output} if act.wants == "output" else {})
     )
     move = Move(job.id, job.project_id)
-    moved = store.move_many(act.verb, [move], data=data, payload=payload, output=output, fresh=act.fresh)
+    moved = store.move_many(_verb(act, job), [move], data=data, payload=payload, output=output, fresh=act.fresh)
     before = {"payload": job.payload, "steps": job.steps} if payload is not None else None
     services.audit_job(f"job.{decision.action}", job, decision.actor, decision.reason, before=before)
-    if _target(act) in ENDED and job.lane is not None:
+    if _target(act, job) in ENDED and job.lane is not None:
         lanes.leave([(job.project_id, job.lane)])
-    if _target(act) is Status.QUEUED:
+    if _target(act, job) is Status.QUEUED:
         transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
 
 
@@ -185,7 +185,7 @@ def _fitting(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def foresee(job: Job, decision: Decision) -> dict[str, Any]:
     """What `decide` would make of a job and of its lane."""
     act, _, _ = _checked(job, decision)
-    target = _target(act)
+    target = _target(act, job)
     shown: dict[str, Any] = {
         "job": {"id": job.id, "status": target, "attempt": 0 if act.fresh else job.attempt},
         "lane": None,
@@ -223,8 +223,13 @@ def _checked(job: Job, decision: Decision) -> tuple[_Act, str | None, str | None
     return act, payload, output
 
 
-def _target(act: _Act) -> Status:
-    return next(t.target for t in TRANSITIONS if t.verb == act.verb)
+def _verb(act: _Act, job: Job) -> str:
+    return "supply_chain" if act.verb == "supply" and job.confirm is not None else act.verb
+
+
+def _target(act: _Act, job: Job) -> Status:
+    verb = _verb(act, job)
+    return next(t.target for t in TRANSITIONS if t.verb == verb)
 
 
 def _act_on_job(intervention: Intervention, decision: Decision) -> None:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -23,7 +23,7 @@ from jobs.extensions import SubmitRequest
 from jobs.models import Job, JobBatch
 from jobs.policy import Unique
 from jobs.registry import Kind
-from jobs.states import CANCELLABLE, REDRIVABLE, Status
+from jobs.states import CANCELLABLE, ENDED, REDRIVABLE, Stage, Status
 from jobs.store import Move, NewJob
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
@@ -312,10 +312,19 @@ def _options(kind: Kind[Any], request: JobRequest) -> dict[str, Any]:
         extra["timeout"] = request.timeout
     if request.lane is not None and not (0 < len(request.lane) <= LONGEST_LANE and request.lane.isprintable()):
         _refuse("lane", f"lane wants 1 to {LONGEST_LANE} printable characters.")
-    if request.confirm is not None:
-        code = "confirm_not_allowed" if kind.confirm != "optional" else "confirm_not_available"
-        _refuse("confirm", f"{kind.name} cannot be confirmed on request here.", code=code)
+    if (mode := _confirm(kind, request.confirm)) is not None:
+        extra["confirm"] = mode
     return extra
+
+
+def _confirm(kind: Kind[Any], asked: str | None) -> str | None:
+    """How the result of a job goes on chain: as its kind says, or under `optional` as it asks for."""
+    if asked is not None and kind.confirm != "optional":
+        _refuse("confirm", f"Whether {kind.name} is confirmed is for its kind to say.", code="confirm_not_allowed")
+    mode = asked if kind.confirm in {"optional", "never"} else kind.confirm
+    if mode is not None and Stage.CONFIRM not in extensions.stages:
+        _refuse("confirm", "No chain is set up here (RPC_URL).", code="confirm_not_available")
+    return mode
 
 
 def _refuse(field_name: str, message: str, *, code: str = "invalid_option") -> None:
@@ -337,7 +346,10 @@ def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
     with transaction.atomic():
         job = locked(project_id, job_id)
         if not stop([job], actor=actor, reason=reason) and job.status != Status.CANCELLED:
-            message = f"The job has ended as {job.status}."
+            ended = job.status in ENDED
+            message = (
+                f"The job has ended as {job.status}." if ended else f"A job that is {job.status} cannot be stopped."
+            )
             raise WrongStatus(message, status=job.status)
         audit_job("job.cancel", job, actor, reason)
     return _fresh(job)
@@ -405,6 +417,20 @@ def again(jobs: Sequence[Job], *, actor: str, reason: str, payload: str | None =
         JobBatch.objects.filter(id__in=groups).update(stalled_at=None)
     transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
     return len(moved)
+
+
+def settle(verb: Literal["confirm", "unconfirm", "retract"], moves: Sequence[Move]) -> dict[UUID, int]:
+    """Tell jobs what has come of their results on chain, in the caller's transaction. Returns those that it was for.
+
+    Who waits behind them in their lanes goes on when they have ended.
+    """
+    with transaction.atomic():
+        moved = store.move_many(verb, moves)
+        if verb != "retract":
+            projects = {move.project_id for move in moves}
+            held = Job.objects.filter(project_id__in=projects, id__in=list(moved), lane__isnull=False)
+            lanes.leave(set(held.values_list("project_id", "lane")))
+    return moved
 
 
 def weigh(project_id: UUID, weight: int) -> None:

@@ -70,6 +70,7 @@ class Stage(StrEnum):
     """The parts of a job's work that the engine itself knows; other apps may register more (jobs/extensions.py)."""
 
     PROCESS = "process"
+    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     _T("wake", _S.PARKED, _S.QUEUED, "job.woken", "what it waited for has come"),
     _T("resume", _S.BLOCKED, _S.QUEUED, "job.resumed", "a person let it go on"),
     _T("supply", _S.BLOCKED, _S.PROCESSED, "job.processed", "a person supplied the result"),
+    _T("supply_chain", _S.BLOCKED, _S.CONFIRMING, "job.processed", "a person supplied it, and it goes on chain"),
     _T("cancel", _S.QUEUED, _S.CANCELLED, "job.cancelled", "stopped on request"),
     _T("cancel", _S.PARKED, _S.CANCELLED, "job.cancelled", "stopped on request"),
     _T("cancel", _S.BLOCKED, _S.CANCELLED, "job.cancelled", "stopped on request"),
@@ -111,6 +113,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     _T("approve_next", _S.PENDING_APPROVAL, _S.QUEUED, "job.approved", "a person approved, another stage follows"),
     _T("decline", _S.PENDING_APPROVAL, _S.REJECTED, "job.rejected", "a person declined, or the time ran out"),
     _T("confirm", _S.CONFIRMING, _S.CONFIRMED, "job.confirmed", "canonical event at finality"),
+    _T("unconfirm", _S.CONFIRMING, _S.PROCESSED, "job.unconfirmed", "a person lets it end without the chain"),
     _T("retract", _S.CONFIRMED, _S.CONFIRMING, "job.retracted", "a reorganisation deeper than finality"),
     _T("redrive", _S.FAILED, _S.QUEUED, "job.redriven", "a person or a plan queued it once more"),
     _T("redrive", _S.REJECTED, _S.QUEUED, "job.redriven", "by explicit choice"),

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -16,7 +16,7 @@ from jobs.registry import Kind
 from jobs.selectors import AttemptRow, JobRow
 from jobs.serializers.asks import CreateJob
 from jobs.services import Submitted
-from jobs.states import Stage, Status
+from jobs.states import ENDED, Stage, Status
 from jobs.store import NewJob
 
 
@@ -38,14 +38,14 @@ class ProgressShown(BaseModel):
 
 
 class ConfirmationShown(BaseModel):
-    """How the result stands on the chain."""
+    """Whether the result goes on chain, how, and where it can be seen once the job is done.
 
-    mode: str
-    status: str
-    network: str | None = None
-    contract: str | None = None
-    tx_hash: str | None = None
-    block_number: int | None = None
+    `status`: `pending` until the job is done, then `confirming`, and at last `confirmed`; `none` if it came to nothing.
+    """
+
+    mode: Literal["single", "batch", "anchor"]
+    status: Literal["pending", "confirming", "confirmed", "none"]
+    url: str
 
 
 class AwaitedShown(BaseModel):
@@ -201,7 +201,7 @@ def show_new(row: NewJob, ask: CreateJob, submitted: Submitted) -> dict[str, Any
         "finished_at": None,
         "cancel_requested": False,
         "awaiting": None,
-        "confirmation": None,
+        "confirmation": _confirmation(row.id, ask.confirm or _of_kind(row.kind), Status.QUEUED),
         "links": _links(row.id),
     }
     return _with_sections(shown) if len(extensions.job_sections) else shown
@@ -232,10 +232,26 @@ def show_job(row: JobRow) -> dict[str, Any]:
         "finished_at": row.finished_at,
         "cancel_requested": row.cancel_requested,
         "awaiting": None if row.event is None else {**orjson.loads(row.event), "until": row.due_at},
-        "confirmation": None,
+        "confirmation": _confirmation(row.id, row.confirm, row.status),
         "links": _links(row.id),
     }
     return _with_sections(shown) if len(extensions.job_sections) else shown
+
+
+def _of_kind(name: str) -> str | None:
+    kind = registry.find(name)
+    return kind.confirm if kind is not None and kind.confirm in {"single", "batch", "anchor"} else None
+
+
+def _confirmation(job_id: UUID, mode: str | None, status: str) -> dict[str, Any] | None:
+    if mode is None:
+        return None
+    stands = {Status.CONFIRMING: "confirming", Status.CONFIRMED: "confirmed"}.get(Status(status))
+    return {
+        "mode": mode,
+        "status": stands or ("none" if status in ENDED else "pending"),
+        "url": f"/api/v1/confirmations/{job_id}",
+    }
 
 
 def _with_sections(shown: dict[str, Any]) -> dict[str, Any]:

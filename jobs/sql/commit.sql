@@ -7,7 +7,8 @@ with input as materialized (
     select x.id, x.project_id, x.claim_no, x.status, x.event, x.data::jsonb as data, x.output::jsonb as output,
            x.outcome, x.seconds, x.extra::jsonb as extra,
            -- Who wished it to stop cannot say what took effect: a person decides all the same.
-           x.status = 'blocked' and x.data::jsonb ->> 'reason' = 'may_have_taken_effect' as asks
+           x.status = 'blocked' and x.data::jsonb ->> 'reason' = 'may_have_taken_effect' as asks,
+           x.status = 'processed' as well
     from unnest(
         %(id)b::uuid[], %(project_id)b::uuid[], %(claim_no)b::int[], %(status)b::text[], %(event)b::text[],
         %(data)b::text[], %(output)b::text[], %(outcome)b::text[], %(seconds)b::float8[], %(extra)b::text[]
@@ -17,8 +18,10 @@ with input as materialized (
 done as (
     update jobs_job j
     set status = case when j.cancel_requested and x.status in ('queued', 'parked', 'blocked') and not x.asks
-                      then 'cancelled' else x.status end,
-        stage = coalesce(x.extra ->> 'stage', j.stage),
+                      then 'cancelled'
+                      when x.well and j.confirm is not null then 'confirming'  -- done, and its result goes on chain
+                      else x.status end,
+        stage = coalesce(x.extra ->> 'stage', case when x.well and j.confirm is not null then 'confirm' end, j.stage),
         seq = j.seq + 1,
         position = greatest(j.position, (select event_position())),
         attempt = coalesce((x.extra ->> 'attempt')::smallint, j.attempt),
@@ -35,7 +38,8 @@ done as (
         ),
         due_at = coalesce((x.extra ->> 'due_at')::timestamptz,
                           (select platform_now()) + (x.extra ->> 'delay')::float8 * interval '1 second', j.due_at),
-        finished_at = case when x.status in ('processed', 'failed', 'rejected', 'cancelled')
+        finished_at = case when x.well and j.confirm is not null then null
+                           when x.status in ('processed', 'failed', 'rejected', 'cancelled')
                                 or j.cancel_requested and not x.asks
                            then (select platform_now()) end,
         claimed_by = null,
@@ -50,7 +54,9 @@ done as (
       and j.claim_no = x.claim_no
       and j.claimed_by = %(worker)s
       and j.status || '' = 'processing'
-    returning j.id, j.project_id, j.seq, j.position, j.status, j.shelf_id, j.claim_no, j.stage as stage_after, x.data,
+    returning j.id, j.project_id, j.seq, j.position, j.status, j.shelf_id, j.claim_no, j.stage as stage_after,
+              case when j.status = 'confirming' then x.data || jsonb_build_object('confirm', j.confirm) else x.data
+              end as data,
               case when j.status = 'cancelled' then 'job.cancelled' else x.event end as event,
               x.outcome, x.seconds, x.extra
 ),
@@ -59,7 +65,7 @@ attempt as (
         job_id, project_id, started_at, ended_at, claim_no, worker_id, attempt, stage, outcome, error, log, metrics
     )
     select id, project_id, clock_timestamp() - seconds * interval '1 second', clock_timestamp(), claim_no, %(worker)s,
-           (data ->> 'attempt')::smallint, coalesce(extra ->> 'ended_stage', stage_after), outcome,
+           (data ->> 'attempt')::smallint, case when status = 'confirming' then 'process' else stage_after end, outcome,
            extra -> 'error', extra -> 'log', extra -> 'metrics'
     from done
     where outcome is not null

@@ -10,6 +10,7 @@ with chosen as materialized (
 moved as (
     update jobs_job j
     set status = %(target)s,
+        stage = case when %(target)s = 'confirming' then 'confirm' when %(target)s = 'queued' then 'process' else j.stage end,
         seq = j.seq + 1,
         position = greatest(j.position, (select event_position())),
         due_at = case when %(target)s = 'queued' then (select platform_now()) else j.due_at end,
@@ -30,7 +31,7 @@ moved as (
     where j.id = chosen.id
       and j.project_id = chosen.project_id
       and j.status = any(%(sources)s::text[])
-    returning j.id, j.project_id, j.seq, j.position, j.shelf_id, j.kind, chosen.data
+    returning j.id, j.project_id, j.seq, j.position, j.shelf_id, j.kind, j.confirm, chosen.data
 ),
 decided as (
     update jobs_intervention i
@@ -52,7 +53,9 @@ decided as (
 ),
 event as (
     insert into events_event (position, project_id, type, subject_id, seq, data)
-    select position, project_id, %(event)s, id, seq, jsonb_build_object('kind', kind) || data
+    select position, project_id, %(event)s, id, seq,
+           jsonb_build_object('kind', kind) || data
+           || case when %(verb)s = 'supply_chain' then jsonb_build_object('confirm', confirm) else '{}' end
     from moved
 )
 select id, shelf_id from moved

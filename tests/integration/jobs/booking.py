@@ -61,8 +61,14 @@ def booking() -> Iterator[None]:
     registry._kinds.update(before)
 
 
-def submit(*deeds: str, lane: str | None = "a", project_id: UUID = PROJECT, kind: str = "account.book") -> list[UUID]:
-    requests = [JobRequest(kind, {"deed": deed}, lane=lane) for deed in deeds]
+def submit(
+    *deeds: str,
+    lane: str | None = "a",
+    project_id: UUID = PROJECT,
+    kind: str = "account.book",
+    confirm: str | None = None,
+) -> list[UUID]:
+    requests = [JobRequest(kind, {"deed": deed}, lane=lane, confirm=confirm) for deed in deeds]
     return [job.id for job in services.submit_many(project_id=project_id, requests=requests)]
 
 

@@ -35,7 +35,7 @@ def test_an_unknown_verb_has_no_source() -> None:
 
 
 def test_every_transition_but_the_claim_publishes_a_known_event() -> None:
-    known = set(EVENT_TYPES) | {"job.approved", "job.confirmed", "job.retracted"}  # of stages that register them
+    known = set(EVENT_TYPES) | {"job.approved"}  # of stages that register them
 
     assert {t.event for t in TRANSITIONS if t.verb != "claim"} <= known
 
