@@ -51,7 +51,7 @@ handler: base
 # Tests that lie beside their handlers import these by name.
 test: dev
 	@export PYTHONPATH="$(addsuffix :,$(filter-out tests tests/%,$(ONLY)))$$PYTHONPATH"; \
-		exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 3 --dist loadfile --no-loadscope-reorder)
+		exec $(RUN) -m pytest -m "not long" $(if $(ONLY),$(ONLY),-n 4 --dist loadfile --no-loadscope-reorder)
 
 test-long: dev
 	@exec $(RUN) -m pytest -m long $(ONLY)

@@ -97,7 +97,10 @@ def living(family: list[psutil.Process]) -> list[str]:
             if process.status() != psutil.STATUS_ZOMBIE and process.is_running():
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 known = [line for line in status.splitlines() if line.startswith(("State", "PPid", "Threads", "Sig"))]
-                found.append(f"{process.cmdline()} {known} {process.environ().get('JOBPLATFORM_PROCESS', '')}")
+                name = ""
+                with contextlib.suppress(psutil.AccessDenied):  # of one that is just ending
+                    name = process.environ().get("JOBPLATFORM_PROCESS", "")
+                found.append(f"{process.cmdline()} {known} {name}")
     return found
 
 
