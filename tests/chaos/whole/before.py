@@ -27,8 +27,10 @@ def archive() -> Path:
 def unpack(into: Path) -> Path:
     """Lay the older version out in a directory, with the handlers of chaos runs; returns its tree."""
     with tarfile.open(archive()) as packed:
-        # The first releases of Python 3.11 know no filters; the archive is our own.
-        packed.extractall(into, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            packed.extractall(into, filter="data")
+        else:  # the first releases of Python 3.11 know no filters; the archive is our own
+            packed.extractall(into)
     tree = into / "tree"
     for name in NEEDED:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
