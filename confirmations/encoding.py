@@ -4,8 +4,8 @@ Sources: EIP-1559 (fields and their order), EIP-2718 (the type in front), EIP-2 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-import rlp
 from eth_hash.auto import keccak
 
 TYPE = b"\x02"
@@ -32,7 +32,7 @@ class Unsigned:
     @property
     def digest(self) -> bytes:
         """The 32 bytes that the signer signs."""
-        return keccak(TYPE + rlp.encode(self._fields()))
+        return keccak(TYPE + _rlp(self._fields()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,15 @@ def signed(unsigned: Unsigned, signature: Signature) -> Signed:
     if signature.s > ORDER // 2:
         message = "the signature has the higher of its two s, which no node takes"
         raise ValueError(message)
-    raw = TYPE + rlp.encode([*unsigned._fields(), signature.parity, signature.r, signature.s])
+    raw = TYPE + _rlp([*unsigned._fields(), signature.parity, signature.r, signature.s])
     return Signed(raw, keccak(raw))
+
+
+def _rlp(fields: list[Any]) -> bytes:
+    import rlp  # noqa: PLC0415 - 40 ms for each process that starts; few sign
+
+    encoded: bytes = rlp.encode(fields)
+    return encoded
 
 
 def words(*values: bytes | int) -> bytes:

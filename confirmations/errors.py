@@ -22,6 +22,18 @@ class SignerNotFound(ConfirmationsError):
     code = "signer_not_found"
 
 
+class NoNetwork(ConfirmationsError):
+    """No network with a contract and a signer is set up (`manage.py deploy_registry`)."""
+
+    code = "no_network"
+
+
+class LeaseLost(ConfirmationsError):
+    """Another one reads this contract."""
+
+    code = "lease_lost"
+
+
 # ------------------------------------------------------------------------------------------------ nodes
 class NodeError(ConfirmationsError):
     """A node could not be asked, or its answer could not be understood."""
@@ -54,6 +66,12 @@ class NodeRefused(NodeError):
         self.message = message
         self.data = data
         self.retry_after = retry_after  # seconds
+
+
+class BackPressure(NodeError):
+    """A node takes no transaction just now; the same bytes again, later."""
+
+    code = "node_busy"
 
 
 class WrongChain(NodeError):

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
-from eth_keys.datatypes import PrivateKey
-
 from confirmations.encoding import Signature, Unsigned
 from confirmations.errors import KeyRefuses, KeyUnreadable
 from confirmations.results import shown
@@ -40,6 +38,8 @@ class LocalKey:
     __slots__ = ("_key",)
 
     def __init__(self, secret: bytes) -> None:
+        from eth_keys.datatypes import PrivateKey  # noqa: PLC0415 - 50 ms for each process that starts; few sign
+
         self._key = PrivateKey(secret)
 
     @property

@@ -64,6 +64,39 @@ _TABLE = (
     ),
     EventType("job.refused", ("status", "metrics"), "The creation of a job was refused.", ("kind", "code", "count")),
     EventType(
+        "tx.submitted",
+        ("status", "metrics"),
+        "A node has taken a transaction that confirms jobs.",
+        ("network", "contract", "signer", "nonce", "mode", "jobs", "transaction", "tip", "fee"),
+    ),
+    EventType(
+        "tx.included",
+        ("status", "output"),
+        "A transaction stands in a block, which may still go.",
+        ("network", "contract", "signer", "nonce", "jobs", "transaction", "block"),
+    ),
+    EventType(
+        "tx.retracted",
+        ("status",),
+        "The block of a transaction is gone; its bytes leave once more.",
+        ("network", "contract", "signer", "nonce", "jobs", "transaction", "block"),
+    ),
+    EventType("tx.stuck", ("status", "alarms"), "A transaction needs a person.", ("reason", "nonce")),
+    EventType(
+        "tx.reverted",
+        ("status", "alarms"),
+        "The contract refused a transaction for good.",
+        ("network", "transaction", "block", "jobs"),
+    ),
+    EventType(
+        "tx.freed", ("status",), "A nonce was used up; its jobs wait for another.", ("network", "transaction", "block")
+    ),
+    EventType(
+        "capture.failed", ("status", "metrics"), "The logs of a contract could not be read.", ("contract", "error")
+    ),
+    EventType("signer.paused", ("status", "alarms"), "A signer signs nothing for now.", ("duty", "reason")),
+    EventType("signer.resumed", ("status",), "A signer signs again.", ("reason",)),
+    EventType(
         "batch.ended",
         ("status", "next"),
         "All jobs of a batch have ended.",

@@ -428,8 +428,8 @@ def settle(verb: Literal["confirm", "unconfirm", "retract"], moves: Sequence[Mov
         moved = store.move_many(verb, moves)
         if verb != "retract":
             projects = {move.project_id for move in moves}
-            held = Job.objects.filter(project_id__in=projects, id__in=list(moved), lane__isnull=False)
-            lanes.leave(set(held.values_list("project_id", "lane")))
+            found = Job.objects.filter(project_id__in=projects, id__in=list(moved), lane__isnull=False)
+            lanes.leave({(project, lane) for project, lane in found.values_list("project_id", "lane") if lane})
     return moved
 
 

@@ -11,6 +11,8 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+from confirmations.models import Network, Signer
+from confirmations.selectors import SEND
 from ingestion import services as ingestion
 from jobs import bulk, services, slots, store, window, workers
 from jobs.bell import bell
@@ -43,7 +45,14 @@ def _bulk() -> UUID:
     return services.submit_many(project_id=PROJECT, requests=[request])[0].id
 
 
-ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk}
+def _signer() -> UUID:
+    Network.objects.create(chain_id=31337, name="chain")
+    Signer.objects.create(id=MESSAGE, network_id=31337, address=bytes(20))
+    request = JobRequest(SEND, {"signer_id": str(MESSAGE)})
+    return services.submit_many(project_id=PROJECT, requests=[request])[0].id
+
+
+ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk, SEND: _signer}
 """Kinds whose example says nothing unless its subject exists: what makes it, and the job. The others are submitted."""
 
 

@@ -1,0 +1,1 @@
+"""What is written about confirmations. Each function owns its transaction or joins the caller's; none asks a node."""
