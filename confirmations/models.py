@@ -94,7 +94,10 @@ class Signer(models.Model):
     seq = models.IntegerField(default=0)
 
     class Meta:
-        permissions: ClassVar = [("pause_signer", "May pause and resume signers")]
+        permissions: ClassVar = [
+            ("pause_signer", "May pause and resume signers"),
+            ("repair", "May decide about transactions, confirmations and signers"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(name="confirmations_signer_address", fields=("network", "address")),
         ]
@@ -121,6 +124,8 @@ class Transaction(models.Model):
     block_hash = models.BinaryField(null=True)
     tx_hash = models.BinaryField(null=True)  # of the attempt that was mined
     gas_used = models.BigIntegerField(null=True)
+    frees = models.BooleanField(default=False)  # the next attempt uses up the nonce, and the call is never made
+    offer = models.JSONField(null=True)  # {"tip", "fee"}: what a person wants the next attempt to offer
     silent_since = models.BigIntegerField(null=True)  # its nonce was used at this head, and nobody knows by what
     reason = models.TextField(default="", blank=True)
 

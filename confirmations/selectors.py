@@ -13,6 +13,7 @@ from jobs.states import PLATFORM, Status
 
 SEND = "confirmation.send"
 CAPTURE = "confirmation.capture"
+VERIFY = "confirmation.verify"
 """The kinds that are called for by name, for whoever calls stands below them."""
 
 

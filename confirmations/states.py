@@ -47,6 +47,7 @@ class Try(StrEnum):
     SENT = "sent"  # a node has taken it
     REFUSED = "refused"  # no node takes it as it is
     MINED = "mined"  # this one is in a block
+    DROPPED = "dropped"  # refused, and a person had another one made
 
 
 class Duty(StrEnum):

@@ -1,11 +1,13 @@
-"""PostgreSQL and Redis for one machine, without installing or configuring anything.
+"""PostgreSQL, Redis and a development chain for one machine, without installing or configuring anything.
 
-    with Embedded(Path(".data")) as embedded:
-        print(embedded.database_url, embedded.broker_url)
+    with Embedded(Path(".data"), chain=True) as embedded:
+        print(embedded.database_url, embedded.broker_url, embedded.rpc_url)
 
 or, as a process of its own that prints one line of JSON when ready and stops at SIGTERM or Ctrl-C:
 
     python -m jobplatform.embedded --data .data
+
+That has the chain too, unless EMBEDDED_CHAIN is 0.
 
 No Django here: the settings need the database's address before they load.
 """
@@ -21,7 +23,15 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from jobplatform.places import EmbeddedError, find_place, forget_place, make_data_directory, program_versions
+from jobplatform.chain_server import Anvil
+from jobplatform.places import (
+    EmbeddedError,
+    anvil_program,
+    find_place,
+    forget_place,
+    make_data_directory,
+    program_versions,
+)
 from jobplatform.servers import Postgres, Redis, Server
 
 __all__ = ["Embedded", "EmbeddedError"]
@@ -36,25 +46,31 @@ class Embedded:
     Start it in the thread that will stop it: the servers also stop when that thread ends without stopping them.
     `durable=False` gives up safety against power loss for speed; only tests may. `database_url` is the owner's, who
     may change the schema; `app_database_url` the one for processes, good once `manage.py setup_database` has run.
+    `chain` asks for a development chain: where its program runs, `rpc_url` and `rpc_ws_url` lead to it.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, durable: bool = True, chain: bool = False) -> None:
         self.data_dir = data_dir.resolve()
         self.durable = durable
+        self.chain = chain
         self.servers: tuple[Server, ...] = ()
         self.database_url = ""
         self.app_database_url = ""
         self.broker_url = ""
+        self.rpc_url: str | None = None
+        self.rpc_ws_url: str | None = None
         self._lock: int | None = None
 
     def start(self) -> None:
-        """Start both servers and return when they answer and the database exists. Raises EmbeddedError."""
+        """Start the servers and return when they answer and the database exists. Raises EmbeddedError."""
         self._take_lock()
         try:
             place = find_place(self.data_dir)
             postgres = Postgres(place, durable=self.durable)
             redis = Redis(place, durable=self.durable)
-            self.servers = (postgres, redis)
+            binary = anvil_program(place.user) if self.chain else None
+            anvil = Anvil(place, binary) if binary else None
+            self.servers = (postgres, redis, *([anvil] if anvil else []))
             for server in self.servers:
                 server.launch()
             for server in self.servers:
@@ -64,9 +80,11 @@ class Embedded:
             self.stop()
             raise
         self.database_url, self.app_database_url, self.broker_url = postgres.url, postgres.app_url, redis.url
+        if anvil:
+            self.rpc_url, self.rpc_ws_url = anvil.url, anvil.ws_url
 
     def stop(self) -> None:
-        """Stop both servers, Redis first; no process of them is left. Harmless when nothing runs."""
+        """Stop the servers, PostgreSQL last; no process of them is left. Harmless when nothing runs."""
         for server in reversed(self.servers):
             server.stop()
         self.servers = ()
@@ -123,9 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--data", type=Path, default=Path(".data"), metavar="DIR", help="data directory (default .data)"
     )
     parser.add_argument("--destroy", action="store_true", help="delete the data of the directory instead")
-    parser.add_argument("--versions", action="store_true", help="say which programs the wheels bring instead")
+    parser.add_argument("--versions", action="store_true", help="say which programs it would start instead")
     options = parser.parse_args(arguments)
-    embedded = Embedded(options.data)
+    embedded = Embedded(options.data, chain=os.environ.get("EMBEDDED_CHAIN") != "0")
     if options.versions:
         sys.stdout.write("".join(f"{version}\n" for version in program_versions()))
         return 0
@@ -141,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, on_signal)
     try:
         with embedded:
-            urls = {"database_url": embedded.database_url, "broker_url": embedded.broker_url}
+            names = ("database_url", "broker_url", "rpc_url", "rpc_ws_url")
+            urls = {name: getattr(embedded, name) for name in names}
             print(json.dumps(urls), flush=True)
             while not stopped.wait(WATCH_SECONDS):
                 embedded.revive()

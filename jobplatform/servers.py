@@ -1,4 +1,4 @@
-"""The two embedded servers: PostgreSQL and Redis as child processes on private Unix sockets.
+"""Embedded servers: PostgreSQL and Redis as child processes on private Unix sockets (chain_server.py has the third).
 
 Neither listens on TCP. Both start again on the same data after a `kill -9` of anything: before each start, what an
 earlier start left running on that data is ended and its lock files and sockets are removed. That is safe because the

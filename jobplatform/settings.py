@@ -53,8 +53,6 @@ DATABASE_URL = _text("DATABASE_URL")  # postgresql://user:password@host:port/nam
 MIGRATION_DATABASE_URL = _text("MIGRATION_DATABASE_URL") or DATABASE_URL  # the same as the owner of its tables
 DATABASE_ROLES = _text("DATABASE_ROLES", "jobplatform")  # begins the names of the roles that `setup_roles` makes
 BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
-RPC_URLS = _names("RPC_URL")  # JSON-RPC URLs of the chain, comma separated, the preferred first; empty: no chain
-RPC_WS_URL = _text("RPC_WS_URL")  # its WebSocket URL; empty: nothing but asking again and again
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
 RPC_URLS = _names("RPC_URL")  # comma separated JSON-RPC URLs of the chain, the preferred first; empty: no chain
 RPC_WS_URL = _text("RPC_WS_URL")  # WebSocket of one of them, which announces new blocks; empty: they are asked for

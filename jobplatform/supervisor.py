@@ -7,8 +7,8 @@ or, from Python:
     with Stack(Path(".data"), port=0) as stack:
         print(stack.info.base_url)
 
-One thread owns every child: it starts them, starts again within 2 s what died (PostgreSQL and Redis too), follows
-their logs, and stops them in order. The kernel ends the children when that thread ends, so nothing outlives a
+One thread owns every child: it starts them, starts again within 2 s what died (PostgreSQL, Redis and the chain too),
+follows their logs, and stops them in order. The kernel ends the children when that thread ends, so nothing outlives a
 `kill -9` of this process, and the next start ends what could not obey.
 """
 
@@ -58,7 +58,8 @@ class Stack:
 
     `port` is that of the API: 0 takes free ports for everything, None the usual ones where they are free. `environ`
     (by default that of this process) reaches every child, with `extra_env` over it; a `DATABASE_URL` or `BROKER_URL`
-    in it replaces the embedded servers. `quiet` keeps the children's output in their log files.
+    in it replaces the embedded servers, an `RPC_URL` the development chain, which `EMBEDDED_CHAIN=0` does without.
+    `quiet` keeps the children's output in their log files.
     """
 
     def __init__(
@@ -204,6 +205,7 @@ class Stack:
             admin_password=admin["ADMIN_PASSWORD"],
             database_url=owner,
             broker_url=env["BROKER_URL"],
+            rpc_url=env.get("RPC_URL") or None,
         )
         self._publish()
 
@@ -220,13 +222,17 @@ class Stack:
         """Return the environment of the children; starts the embedded servers unless theirs are given."""
         env = dict(self.environ)
         if not (env.get("DATABASE_URL") and env.get("BROKER_URL")):
-            self._say("up", f"starting {' and '.join(program_versions())}, on private sockets")
-            self._embedded = Embedded(self.data_dir)
+            chain = not env.get("RPC_URL") and env.get("EMBEDDED_CHAIN") != "0"
+            programs = [version for version in program_versions() if chain or not version.startswith("anvil")]
+            self._say("up", f"starting {', '.join(programs)}, for this machine alone")
+            self._embedded = Embedded(self.data_dir, chain=chain)
             self._embedded.start()
             if not env.get("DATABASE_URL"):
                 env["DATABASE_URL"] = self._embedded.app_database_url
                 env["MIGRATION_DATABASE_URL"] = self._embedded.database_url
             env["BROKER_URL"] = env.get("BROKER_URL") or self._embedded.broker_url
+            if self._embedded.rpc_url and self._embedded.rpc_ws_url:
+                env |= {"RPC_URL": self._embedded.rpc_url, "RPC_WS_URL": self._embedded.rpc_ws_url}
         defaults = {
             "JOBPLATFORM_PROFILE": "development",
             "ALLOWED_HOSTS": f"{HOST},localhost",

@@ -15,7 +15,7 @@ from tests.processes import Servers
 
 SESSION_VARIABLES = (
     "DATABASE_URL", "MIGRATION_DATABASE_URL", "BROKER_URL", "STORAGE_URL", "JOBPLATFORM_PROFILE", "SECRET_KEY",
-    "VIRTUAL_CLOCK",
+    "VIRTUAL_CLOCK", "RPC_URL", "RPC_WS_URL",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """Start the servers; a wrapper runs before pytest-django's own hook, which loads the settings."""
     os.environ.setdefault("JOBPLATFORM_PROFILE", "test")
     os.environ.setdefault("SECRET_KEY", secrets.token_hex(32))
+    os.environ.setdefault("EMBEDDED_CHAIN", "0")  # a platform that a test starts has a chain only where it is asked for
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and GIVEN in os.environ:
         os.environ["BROKER_URL"] += f"?virtual_host={int(worker.removeprefix('gw')) + 1}"

@@ -113,7 +113,10 @@ class Link:
         wanted = [name for name, subscribed in list(self._subscriptions.items()) if subscribed == kind]
         for name in wanted:
             told = {"jsonrpc": "2.0", "method": "eth_subscription", "params": {"subscription": name, "result": result}}
-            self._send(text_frame(orjson.dumps(told)))
+            try:
+                self._send(text_frame(orjson.dumps(told)))
+            except OSError:
+                return 0  # it has gone
         return len(wanted)
 
     def _carry_pushes(self, stream: BufferedIOBase) -> None:

@@ -135,6 +135,19 @@ class Chain:
         told = self._all([("eth_getTransactionReceipt", [shown(item)]) for item in hashes])
         return [None if item is None else _receipt(item) for item in told]
 
+    def logs_of(self, tx_hash: bytes, contract: bytes) -> tuple[int, list[Told]] | None:
+        """The block of a transaction, and what it made a contract say; None: it is in no block."""
+        told = self.nodes.call("eth_getTransactionReceipt", shown(tx_hash))
+        if told is None:
+            return None
+        receipt = _receipt(told)
+        try:
+            mine = [item for item in told["logs"] if _bytes(item["address"]) == contract]
+        except (KeyError, TypeError):
+            message = "a receipt without its logs"
+            raise NodeNonsense(message) from None
+        return receipt.block_number, [log(item) for item in mine]
+
     def estimate(self, sender: bytes, contract: bytes, data: bytes) -> int:
         """How much gas a call takes, by a node's estimate. `NodeRefused`: it would be reverted."""
         return _number(

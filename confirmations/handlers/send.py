@@ -130,7 +130,7 @@ def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> list[Unse
         if one.refused >= sending.MOST_REBUILT:
             _stick(one, "refused_too_often")
             continue
-        offered = signing.price(signer.network, market, one.fees if one.reply != Reply.REBUILD else None)
+        offered = one.offer or signing.price(signer.network, market, one.fees if one.reply != Reply.REBUILD else None)
         if offered is None:
             if one.fees is not None:
                 _stick(one, "fee_cap")

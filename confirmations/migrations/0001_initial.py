@@ -44,6 +44,8 @@ class Migration(migrations.Migration):
                 ("block_hash", models.BinaryField(null=True)),
                 ("tx_hash", models.BinaryField(null=True)),
                 ("gas_used", models.BigIntegerField(null=True)),
+                ("frees", models.BooleanField(default=False)),
+                ("offer", models.JSONField(null=True)),
                 ("silent_since", models.BigIntegerField(null=True)),
                 ("reason", models.TextField(blank=True, default="")),
             ],
@@ -93,7 +95,10 @@ class Migration(migrations.Migration):
                 ("seq", models.IntegerField(default=0)),
             ],
             options={
-                "permissions": [("pause_signer", "May pause and resume signers")],
+                "permissions": [
+                    ("pause_signer", "May pause and resume signers"),
+                    ("repair", "May decide about transactions, confirmations and signers"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -279,7 +284,13 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.TextField(
-                        choices=[("signed", "signed"), ("sent", "sent"), ("refused", "refused"), ("mined", "mined")],
+                        choices=[
+                            ("signed", "signed"),
+                            ("sent", "sent"),
+                            ("refused", "refused"),
+                            ("mined", "mined"),
+                            ("dropped", "dropped"),
+                        ],
                         default="signed",
                     ),
                 ),

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from jobs.models import Intervention
 
 ACTIONS: Mapping[str, Sequence[str]] = {
-    "transaction": ("retry", "bump", "free", "external"),
+    "transaction": ("retry", "bump", "free"),
     "confirmation": ("retry", "external", "skip"),
     "signer": ("resume",),
     "contract": ("acknowledge",),

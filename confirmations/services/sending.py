@@ -165,23 +165,25 @@ class Unsent:
     raw: bytes | None
     fees: Fees | None
     gas: int | None
-    frees: bool
+    frees: bool  # the next attempt is to use up the nonce ...
+    freed: bool  # ... and the last one does
     state: Try | None
     reply: str
     refused: int  # attempts that no node took
     waited: float  # seconds since its last attempt was first taken
+    offer: Fees | None  # what a person wants the next attempt to offer
 
     @property
     def wants_bytes(self) -> bool:
         """Whether nothing that is signed can be sent."""
-        return self.raw is None or self.state == Try.REFUSED
+        return self.raw is None or self.frees != self.freed or self.state in {Try.REFUSED, Try.DROPPED} or self.offer is not None
 
 
 _UNSENT = """
 select t.id, t.nonce, t.step, t.data, c.address, t.mode, t.count, a.id, coalesce(a.number, 0), a.raw, a.tip, a.fee,
-       a.gas, coalesce(a.frees, false), a.state, coalesce(a.reply, ''),
+       a.gas, t.frees, a.state, coalesce(a.reply, ''),
        (select count(*) from confirmations_attempt r where r.transaction_id = t.id and r.state = 'refused'),
-       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0)
+       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0), t.offer, coalesce(a.frees, false)
 from confirmations_transaction t
 join confirmations_contract c on c.id = t.contract_id
 left join lateral (
@@ -189,7 +191,7 @@ left join lateral (
 ) a on true
 where t.signer_id = %(signer)s
   and t.step in ('reserved', 'signed', 'sent')
-  and (t.step <> 'sent' or a.state = 'refused'
+  and (t.step <> 'sent' or a.state in ('refused', 'dropped') or t.offer is not null
        or a.sent_at < (select platform_now()) - %(again)s * interval '1 second')
 order by t.nonce
 """
@@ -208,7 +210,8 @@ def _unsent(row: tuple[Any, ...]) -> Unsent:
         id=row[0], nonce=row[1], step=Step(row[2]), data=bytes(row[3]), contract=bytes(row[4]), mode=Mode(row[5]),
         count=row[6], attempt_id=row[7], number=row[8], raw=None if row[9] is None else bytes(row[9]), fees=fees,
         gas=row[12], frees=row[13], state=None if row[14] is None else Try(row[14]), reply=row[15], refused=row[16],
-        waited=float(row[17]),
+        waited=float(row[17]), offer=None if row[18] is None else Fees(row[18]["tip"], row[18]["fee"]),
+        freed=row[19],
     )  # fmt: skip
 
 
@@ -248,7 +251,8 @@ def signed(made: Sequence[Made]) -> None:
             ),
         )
         cur.execute(
-            "update confirmations_transaction set step = 'signed' where id = any(%s) and step = 'reserved'",
+            "update confirmations_transaction set offer = null,"
+            " step = case when step = 'reserved' then 'signed' else step end where id = any(%s)",
             ([one.transaction_id for one in made],),
         )
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 from django.db import transaction
 
-from confirmations.models import Contract
+from confirmations.models import Confirmation, Contract
 from confirmations.results import shown
 from confirmations.services.asked import ask_person
 from confirmations.states import Standing
@@ -175,6 +175,13 @@ def _data(contract: Contract, one: _Told) -> str:
             "block": one.block_number,
         }
     ).decode()
+
+
+def confirm_external(confirmation_id: UUID, block_number: int, tx_hash: bytes) -> None:
+    """Confirm a job by a final transaction that is none of ours. In a transaction; nothing, where it is confirmed."""
+    row = Confirmation.objects.select_for_update().select_related("contract").get(id=confirmation_id)
+    if row.standing in OPEN:
+        _tell(row.contract, [_Told(row.id, row.project_id, row.mode, block_number, tx_hash)])
 
 
 _RETRACTED = """

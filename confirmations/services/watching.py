@@ -71,7 +71,7 @@ def stale(signer_id: UUID, seconds: float) -> bool:
             "   select * from confirmations_attempt x where x.transaction_id = t.id order by x.number desc limit 1"
             " ) a on true"
             " where t.signer_id = %s and t.step in ('reserved', 'signed', 'sent')"
-            " and (t.step <> 'sent' or a.state = 'refused'"
+            " and (t.step <> 'sent' or a.state in ('refused', 'dropped') or t.offer is not null"
             "      or a.sent_at < (select platform_now()) - %s * interval '1 second'))",
             (signer_id, seconds),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobplatform import processes
+from jobplatform import places, processes
 from jobplatform.embedded import Embedded
 from tests.often import often
 
@@ -108,18 +108,87 @@ def test_an_environment_that_cannot_be_written_is_explained(checkout: Path) -> N
     assert "make your own clone" in done.stderr
 
 
-def test_an_installation_that_is_current_is_left_alone(checkout: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def venv(checkout: Path, tmp_path: Path) -> Path:
+    """What the checkout takes for an environment in which everything is installed."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
     stamp = "from requirements import install; print(install.digest('dev'), end='')"
     done = subprocess.run([sys.executable, "-c", stamp], cwd=checkout, capture_output=True, text=True, check=True)
     (venv / ".installed").write_text(done.stdout)
+    return venv
 
+
+def test_an_installation_that_is_current_is_left_alone(checkout: Path, venv: Path) -> None:
     for level in ("dev", "base"):
         done = make(level, f"VENV={venv}", f"PYTHON={sys.executable}", cwd=checkout)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(entry.name for entry in venv.iterdir()) == [".installed", "bin"]
+
+
+NPM = """#!/bin/sh
+echo called >> "$CALLS"
+mkdir -p node_modules/@foundry-rs/{package}/bin
+echo program > node_modules/@foundry-rs/{package}/bin/anvil
+echo '{{"packages": {{"node_modules/@foundry-rs/{package}": {{}}}}}}' > node_modules/.package-lock.json
+{end}
+"""
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where to write the program that is found as npm."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("CALLS", str(programs / "calls"))
+    return programs / "npm"
+
+
+@pytest.mark.parametrize(
+    "case",  # the package that npm brings, how npm ends, and what the installation says
+    [
+        ("anvil-linux-amd64", "exit 0", "Installed in"),
+        ("anvil-of-nobody", "exit 0", "package-lock.json has no hash of @foundry-rs/anvil-of-nobody"),
+        ("anvil-linux-amd64", "echo 'npm error code E1' >&2; echo 'npm error no network' >&2; exit 1", "no network"),
+    ],
+)
+def test_the_chain_is_installed_once_or_found_missing_in_one_line(
+    checkout: Path, venv: Path, npm: Path, case: tuple[str, str, str]
+) -> None:
+    package, end, said = case
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / name, checkout)
+    npm.write_text(NPM.format(package=package, end=end))
+    npm.chmod(0o755)
+
+    for _ in range(2):
+        done = make("base", f"VENV={venv}", f"PYTHON={sys.executable}", cwd=checkout)
+        assert done.returncode == 0
+        if said:
+            assert said in done.stderr.splitlines()[1]
+            assert len(done.stderr.splitlines()) == 2
+        else:
+            assert done.stderr == ""
+        said = ""  # a second time nothing is tried or said
+    assert npm.with_name("calls").read_text() == "called\n"
+    assert (venv / "node" / "node_modules").exists() == (package == "anvil-linux-amd64" and end == "exit 0")
+    assert not (venv / "node.new").exists()
+    assert sorted(entry.name for entry in checkout.iterdir()) == [
+        "Makefile", "package-lock.json", "package.json", "requirements",
+    ]  # fmt: skip
+
+
+def test_the_lock_of_the_chain_pins_it_by_hash_and_names_no_host() -> None:
+    text = (ROOT / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+
+    assert json.loads((ROOT / "package.json").read_text())["dependencies"] == {"@foundry-rs/anvil": "1.7.1"}
+    assert {entry["version"] for name, entry in packages.items() if name} == {"1.7.1"}
+    for name in ("anvil", "anvil-linux-amd64"):
+        assert packages[f"node_modules/@foundry-rs/{name}"]["integrity"].startswith("sha512-")
+    assert "://" not in text + (ROOT / ".npmrc").read_text()
 
 
 def test_every_target_is_explained() -> None:
@@ -147,4 +216,5 @@ def test_the_bill_of_materials_names_every_locked_package_and_what_the_wheels_br
     assert len(locked) > 20
     assert {(each["name"], each["version"]) for each in json.loads(bill.read_text())["components"]} == locked
     assert re.search(r"PostgreSQL\) \d+\.\d+", said)
+    assert places.anvil_program() is None or re.search(r"^anvil 1\.\d+\.\d+", said, re.MULTILINE)
     assert re.search(r"Redis server v=\d+\.\d+\.\d+", said)

@@ -207,6 +207,7 @@ RULES = [
             "confirmations/gateway/": "nodes of a chain, and keys that AWS keeps",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
+            "jobplatform/chain_server.py": ROOF,
             "jobplatform/embedded.py": ROOF,
             "jobplatform/inherited.py": "it opens nothing: it lets connections go",
             "jobplatform/servers.py": ROOF,

@@ -66,6 +66,8 @@ class Foreground:
     process: "subprocess.Popen[str]"
     database_url: str
     broker_url: str
+    rpc_url: str | None
+    rpc_ws_url: str | None
 
 
 @contextlib.contextmanager
