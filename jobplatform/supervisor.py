@@ -39,6 +39,11 @@ from jobplatform.runfile import RunInfo
 
 HOST = "127.0.0.1"
 USUAL_PORTS = {"PORT": 8000, "LIVE_PORT": 8001, "FLOWER_PORT": 5555}
+NEED_CHAIN = ("signing", "capture")  # left out where no chain is set up (RPC_URL)
+KEYS = ("KEYSTORE_DIR", "KEYSTORE_PASSPHRASE", "KEYSTORE_PASSPHRASE_FILE")  # for the process `signing` alone
+DEVELOPMENT_CHAIN = [
+    "--name", "development", "--finality", "depth", "--depth", "2", "--block-seconds", "1", "--fund", "--allow",
+]  # fmt: skip
 STOP_FIRST = ("web", "live", "relay", "beat", "flower")  # then what remains: the workers
 GRACE_SECONDS = 10.0  # for each of the two groups
 READY_SECONDS = 120.0
@@ -185,11 +190,15 @@ class Stack:
         kept = _secrets(self.data_dir)
         admin = {name: self.environ.get(name) or kept.pop(name) for name in ("ADMIN_USER", "ADMIN_PASSWORD")}
         demo = {"DEMO_API_KEY": kept.pop("DEMO_API_KEY", "")}
+        keys = {"KEYSTORE_DIR": str(self.data_dir / "keys"), "KEYSTORE_PASSPHRASE": kept.pop("KEYSTORE_PASSPHRASE")}
+        keys |= {name: self.environ[name] for name in KEYS if self.environ.get(name)}
         env = self._environment(ports, kept)
         owner = env.pop("MIGRATION_DATABASE_URL", "") or env["DATABASE_URL"]  # not for processes that serve
         self._say("up", "bringing the database up to date")
         self._command("setup_database", [], env | {"MIGRATION_DATABASE_URL": owner})
-        self._start_children(ports, env, admin)
+        self._start_children(ports, env, admin, keys)
+        if self._embedded and self._embedded.rpc_url:
+            self._command("deploy_registry", DEVELOPMENT_CHAIN, env | keys)
         provisioned = json.loads(self._command("provision_demo", [], env | admin | demo))
         _keep(self.data_dir, {"DEMO_API_KEY": provisioned["api_key"]})
         base_url = f"http://{HOST}:{ports['PORT']}"
@@ -209,12 +218,17 @@ class Stack:
         )
         self._publish()
 
-    def _start_children(self, ports: Mapping[str, str], env: Mapping[str, str], admin: Mapping[str, str]) -> None:
+    def _start_children(
+        self, ports: Mapping[str, str], env: Mapping[str, str], admin: Mapping[str, str], keys: Mapping[str, str]
+    ) -> None:
         logs = self.data_dir / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
         login = {"FLOWER_BASIC_AUTH": f"{admin['ADMIN_USER']}:{admin['ADMIN_PASSWORD']}"}
+        own = {"flower": login, "signing": keys}  # what no other process is told
         for name, command in procfile(ports).items():
-            child = Child(name, command, env={**login, **env} if name == "flower" else env, logs=logs)
+            if name in NEED_CHAIN and not env.get("RPC_URL"):
+                continue
+            child = Child(name, command, env={**own.get(name, {}), **env}, logs=logs)
             self._children.append(child)
             child.start()
 
@@ -242,6 +256,7 @@ class Stack:
             "LIVE_URL": f"http://{HOST}:{ports['LIVE_PORT']}",
             **kept,
         }
+        env = {name: value for name, value in env.items() if name not in KEYS}
         env = {**defaults, **{name: value for name, value in env.items() if value or name not in defaults}}
         env[processes.STACK_MARK] = str(self.data_dir)
         return env
@@ -363,6 +378,7 @@ def _secrets(data_dir: Path) -> dict[str, str]:
         "API_KEY_PEPPER": secrets.token_urlsafe(48),
         "ADMIN_USER": "admin",
         "ADMIN_PASSWORD": secrets.token_urlsafe(15),
+        "KEYSTORE_PASSPHRASE": secrets.token_urlsafe(32),
     }
     return kept if made.keys() <= kept.keys() else _keep(data_dir, {**made, **kept})
 

@@ -219,7 +219,7 @@ class OmitsLogs(Fault):
 
     def change(self, call: Call, exchange: Exchange, reply: Reply) -> Reply | None:
         logs = reply.get("result")
-        if not isinstance(logs, list):
+        if not self.wants(call) or not isinstance(logs, list):
             return reply
         kept = [log for log in logs if not self.omitted(log)]
         return reply | {"result": kept} if len(kept) < len(logs) and self.strikes(call) else reply
@@ -234,9 +234,10 @@ class Capped(Fault):
     methods: str | Collection[str] = LOGS
 
     def change(self, call: Call, exchange: Exchange, reply: Reply) -> Reply | None:
-        asked, logs = call.params[0], reply.get("result")
-        if not isinstance(logs, list) or "blockHash" in asked:
+        logs = reply.get("result")
+        if not self.wants(call) or not isinstance(logs, list) or "blockHash" in call.params[0]:
             return reply
+        asked = call.params[0]
         first, last = (number_of(asked.get(end, "latest"), exchange.head) for end in ("fromBlock", "toBlock"))
         error = self.provider(first, min(last, exchange.head), len(logs))
         return reply if error is None or not self.strikes(call) else refused(error, exchange)

@@ -53,25 +53,25 @@ class Doorbell:
         told, self._told = self._told, []
         return told
 
-    def wait(self, seconds: float) -> None:
-        """Wait until a block is announced, for so long at most."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until a block is announced, for so long at most. True: one is."""
         until = time.monotonic() + seconds
         socket = self._open()
         if socket is None:
             time.sleep(seconds)
-            return
+            return False
         from websockets.exceptions import WebSocketException  # noqa: PLC0415 - it is loaded by now
 
         try:
             while (left := until - time.monotonic()) > 0:
                 if self._heard(socket.recv(timeout=left)):
-                    return
+                    return True
         except TimeoutError:
-            return
+            return False
         except (WebSocketException, OSError) as error:
             logger.info("socket lost", handler="confirmation.capture", action="listen", details=repr(error)[:200])
             self._close()
-            time.sleep(max(0.0, min(until - time.monotonic(), 1.0)))
+        return False
 
     def _open(self) -> "ClientConnection | None":
         if self._socket is not None or not settings.RPC_WS_URL:

@@ -22,10 +22,11 @@ from confirmations.services import capturing, settling
 from confirmations.services.calling import CAPTURE
 from confirmations.services.capturing import Range, Seen
 from confirmations.states import Finality
-from jobs import Batch, Done, Park, Retry, Run, Unique, exponential, handler
+from jobs import Batch, Done, Park, Retry, Run, Unique, exponential, handler, slots
 
 SLICE_SECONDS = 45.0
 """So long a reader goes on; then its job makes a pause of no length, so that the worker hears of stops and deploys."""
+PIECE_SECONDS = 0.5
 BACK = 64
 """Blocks whose hashes are asked for at once on the way back to one that both sides know."""
 
@@ -59,12 +60,12 @@ def capture(job: Run[Capture]) -> Done | Park:
     until = time.monotonic() + SLICE_SECONDS
     try:
         with Doorbell(reader.address) as bell:
-            while time.monotonic() < until and not job.cancelled:
+            while not _over(job, until):
                 behind = reader.step()
                 if bell.told:
                     capturing.pushed(contract_id, *reader.pushed(bell.take()))
                 if not behind:
-                    bell.wait(reader.patience)
+                    _rest(job, bell, reader.patience, until)
     except LeaseLost:
         return Done({"reads": "another"})
     except NodeError as error:
@@ -74,6 +75,18 @@ def capture(job: Run[Capture]) -> Done | Park:
         capturing.release(contract_id, lease)
         return Done({"next_block": reader.next_block})
     return Park(0.0)
+
+
+def _over(job: Run[Capture], until: float) -> bool:
+    return time.monotonic() >= until or job.cancelled or slots.stopping()
+
+
+def _rest(job: Run[Capture], bell: Doorbell, seconds: float, until: float) -> None:
+    """Wait for the next block, in pieces: a worker that is asked to end is not to wait for one."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0 and not _over(job, until):
+        if bell.wait(min(left, PIECE_SECONDS)):
+            return
 
 
 def failed(contract_id: UUID, error: NodeError) -> None:

@@ -25,7 +25,7 @@ from confirmations.services import sending
 from confirmations.services.calling import SEND, call_sender
 from confirmations.services.sending import Answer, Made, Unsent
 from confirmations.states import Duty, Mode
-from jobs import Batch, Done, Lane, Reject, Retry, Run, Unique, Wait, exponential, handler
+from jobs import Batch, Done, Lane, Reject, Retry, Run, Unique, Wait, exponential, handler, slots
 
 ROUNDS = 50
 """So often a job looks for more before it makes way for the next one."""
@@ -60,7 +60,7 @@ def send(job: Run[Send]) -> Done | Reject:
         return Reject("no_such_signer")
     sent = 0
     for _ in range(ROUNDS):
-        if job.cancelled:
+        if job.cancelled or slots.stopping():
             break
         if signer.duty == Duty.ACTIVE:
             _check_contracts(signer)

@@ -80,7 +80,9 @@ def _offer(row: Transaction, decision: Decision) -> Fees:
     last = Attempt.objects.filter(transaction=row).order_by("number").last()
     up, down = BUMP
     if last is not None and (fees.fee * down < last.fee * up or fees.tip * down < last.tip * up):
-        message = f"A replacement offers an eighth more of both: {last.fee / GWEI:g} and {last.tip / GWEI:g} gwei before."
+        message = (
+            f"A replacement offers an eighth more of both: {last.fee / GWEI:g} and {last.tip / GWEI:g} gwei before."
+        )
         raise InvalidOption(message, code="fees_too_low", field="/payload")
     return fees
 
@@ -283,4 +285,3 @@ def _check_wants(act: _Act, decision: Decision) -> None:
         if act.wants != name and value is not None:
             message = f"{act.title} takes no {name}."
             raise InvalidOption(message, code=f"{name}_not_allowed", field=f"/{name}")
-

@@ -8,6 +8,8 @@ from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from confirmations.models import Contract, Network, Signer
+from confirmations.services import capturing
+from confirmations.services.calling import call_reader
 from events import audit, log
 
 
@@ -51,6 +53,8 @@ def signer(of: Network, address: bytes, *, backend: str, key: str, nonce: int) -
         # Jobs that were done before there was any of this are taken up at once.
         with log.cursor() as cur:
             cur.execute("update events_consumer set retry_at = null where name = 'confirmations'")
+        for contract_id, turn in capturing.unread():
+            call_reader(contract_id, turn)
     return found
 
 

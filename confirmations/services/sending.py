@@ -176,14 +176,20 @@ class Unsent:
     @property
     def wants_bytes(self) -> bool:
         """Whether nothing that is signed can be sent."""
-        return self.raw is None or self.frees != self.freed or self.state in {Try.REFUSED, Try.DROPPED} or self.offer is not None
+        return (
+            self.raw is None
+            or self.frees != self.freed
+            or self.state in {Try.REFUSED, Try.DROPPED}
+            or self.offer is not None
+        )
 
 
 _UNSENT = """
 select t.id, t.nonce, t.step, t.data, c.address, t.mode, t.count, a.id, coalesce(a.number, 0), a.raw, a.tip, a.fee,
        a.gas, t.frees, a.state, coalesce(a.reply, ''),
        (select count(*) from confirmations_attempt r where r.transaction_id = t.id and r.state = 'refused'),
-       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0), t.offer, coalesce(a.frees, false)
+       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0), t.offer,
+       coalesce(a.frees, false)
 from confirmations_transaction t
 join confirmations_contract c on c.id = t.contract_id
 left join lateral (
