@@ -35,15 +35,20 @@ def _number(digits: str) -> float | str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def result_hash(*, job_id: UUID, kind: str, payload: str, output: str) -> bytes:
-    """The 32 bytes that stand on chain for a job. `payload` and `output`: JSON texts."""
+def preimage(*, job_id: UUID, kind: str, payload: str, output: str) -> bytes:
+    """What is hashed for a job: a canonical JSON text. `payload` and `output`: JSON texts."""
     members = {
         "id": rfc8785.dumps(str(job_id)),
         "kind": rfc8785.dumps(kind),
         "output": canonical(output),
         "payload_hash": rfc8785.dumps(shown(keccak(canonical(payload)))),
     }
-    return keccak(b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in members.items()) + b"}")
+    return b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in members.items()) + b"}"
+
+
+def result_hash(*, job_id: UUID, kind: str, payload: str, output: str) -> bytes:
+    """The 32 bytes that stand on chain for a job: the hash of its `preimage`."""
+    return keccak(preimage(job_id=job_id, kind=kind, payload=payload, output=output))
 
 
 def job_bytes(job_id: UUID) -> bytes:

@@ -3,10 +3,14 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from confirmations.models import Confirmation, Contract, Signer
-from confirmations.states import UNMINED, Duty, Mode, Standing, Step
+from confirmations import merkle
+from confirmations.errors import ConfirmationNotFound
+from confirmations.models import Attempt, Confirmation, Contract, Signer
+from confirmations.results import job_bytes, preimage, shown
+from confirmations.states import OPEN, UNMINED, Duty, Mode, Standing, Step
 from events import log
 from jobs.models import Job
 from jobs.states import PLATFORM, Status
@@ -153,3 +157,114 @@ def why(project_id: UUID, job_id: UUID) -> tuple[str, str] | None:
     if step is Step.INCLUDED:
         return "waits_for_finality", f"It stands in block {found.transaction.block_number}, which may still go."
     return f"transaction_{step}", f"Its transaction (nonce {found.transaction.nonce}) is {step}."
+
+
+def confirmation(project_id: UUID, confirmation_id: UUID) -> Confirmation:
+    """A confirmation of a project. Raises `ConfirmationNotFound`."""
+    found = (
+        Confirmation.objects.select_related("contract", "signer", "transaction")
+        .filter(id=confirmation_id, project_id=project_id)
+        .first()
+    )
+    if found is None:
+        raise ConfirmationNotFound
+    return found
+
+
+def attempts(transaction_id: UUID) -> list[dict[str, Any]]:
+    """The attempts at a transaction, without their bytes."""
+    fields = ("number", "hash", "tip", "fee", "gas", "state", "sends", "said")
+    rows = Attempt.objects.filter(transaction_id=transaction_id).order_by("number").values(*fields)
+    return [row | {"hash": shown(row["hash"])} for row in rows]
+
+
+def open_nonces(signers: Sequence[UUID]) -> dict[UUID, tuple[int, dt.datetime | None]]:
+    """How many nonces of each signer are given away and not final, and since when the first of them is."""
+    with log.cursor() as cur:
+        cur.execute(
+            "select signer_id, count(*), min(created_at) from confirmations_transaction"
+            " where step = any(%s) and signer_id = any(%s) group by signer_id",
+            (list(OPEN), list(signers)),
+        )
+        return {row[0]: (row[1], row[2]) for row in cur.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What proves a result. `path`: hashes from the leaf to the root; none where the job has an event of its own."""
+
+    job_id: UUID
+    mode: Mode
+    network: int
+    contract: str
+    signer: str
+    job: bytes
+    preimage: str
+    result_hash: bytes
+    transaction: bytes | None
+    block_number: int | None
+    block_hash: bytes | None
+    root: bytes | None
+    leaves: int | None
+    position: int | None
+    path: Sequence[bytes]
+    verdict: str
+
+
+_PROOF = """
+select c.mode, k.network_id, k.address, s.address, c.result_hash, j.kind, j.payload::text,
+       coalesce(j.output, '{}')::text, c.standing, t.tx_hash, t.block_number, t.block_hash, a.root, a.leaves,
+       c.position, t.id, c.tx_hash, c.block_number
+from confirmations_confirmation c
+join confirmations_contract k on k.id = c.contract_id
+join confirmations_signer s on s.id = c.signer_id
+join jobs_job j on j.project_id = c.project_id and j.id = c.id
+left join confirmations_transaction t on t.id = c.transaction_id
+left join confirmations_anchor a on a.transaction_id = t.id
+where c.id = %(id)s and c.project_id = %(project_id)s
+"""
+_NODES = """
+select substring(a.nodes from w * 32 + 1 for 32)
+from confirmations_anchor a
+cross join unnest(%(words)b::int[]) with ordinality x (w, n)
+where a.transaction_id = %(tx)s
+order by x.n
+"""
+
+
+def proof(project_id: UUID, job_id: UUID) -> Proof:
+    """The proof of a job's result. Raises `ConfirmationNotFound`: it has no confirmation (yet)."""
+    with log.cursor() as cur:
+        cur.execute(_PROOF, {"id": job_id, "project_id": project_id}, prepare=True)
+        row = cur.fetchone()
+        if row is None:
+            raise ConfirmationNotFound
+        mode, network, contract, sender, result, kind, payload, output, standing = row[:9]
+        tx_hash, block, block_hash, root, leaves, position, tx_id, own_hash, own_block = row[9:]
+        path: list[bytes] = []
+        if root is not None and position is not None:
+            cur.execute(_NODES, {"tx": tx_id, "words": merkle.path(leaves, position)}, prepare=True)
+            path = [bytes(found[0]) for found in cur.fetchall()]
+            start = merkle.leaf(job_bytes(job_id), bytes(result))
+            assert merkle.verify(bytes(root), start, path)  # noqa: S101 - what leaves here proves what it says
+    confirmed = standing == Standing.CONFIRMED
+    if confirmed and own_hash is not None and own_hash != tx_hash:
+        tx_hash, block, block_hash = own_hash, own_block, None  # confirmed by another transaction than its own
+    return Proof(
+        job_id=job_id,
+        mode=Mode(mode),
+        network=network,
+        contract=shown(contract),
+        signer=shown(sender),
+        job=job_bytes(job_id),
+        preimage=preimage(job_id=job_id, kind=kind, payload=payload, output=output).decode(),
+        result_hash=bytes(result),
+        transaction=tx_hash,
+        block_number=block,
+        block_hash=block_hash,
+        root=root,
+        leaves=leaves,
+        position=position,
+        path=path,
+        verdict="final" if confirmed else "provisional" if tx_hash is not None else "waiting",
+    )

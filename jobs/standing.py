@@ -8,13 +8,13 @@ from uuid import UUID
 from django.db.models import Q
 
 from events import log
-from jobs import registry
+from jobs import extensions, registry
 from jobs.errors import JobNotFound
 from jobs.models import LimitRule
 from jobs.policy import burst_of
 from jobs.registry import Kind
 from jobs.selectors import LONGEST_QUEUE
-from jobs.states import LIVE_SECONDS, Gate
+from jobs.states import LIVE_SECONDS, Gate, Stage, Status
 
 _LIVE = "('queued', 'processing', 'parked', 'pending_approval', 'confirming', 'blocked')"
 
@@ -65,6 +65,7 @@ class Standing:
     closed_until: dt.datetime | None
     event: str | None
     event_subject: str | None
+    stage: tuple[str, str] | None = None  # a code and a sentence of the app that looks after its stage
 
     @property
     def due(self) -> bool:
@@ -146,6 +147,8 @@ def of(project_id: UUID, job_id: UUID) -> Standing:
     if row is None:
         raise JobNotFound(job_id=job_id)
     found, kind = Standing(*row), registry.find(row[0])
+    if found.status == Status.CONFIRMING and Stage.CONFIRM in extensions.stages:
+        return replace(found, stage=extensions.stages.get(Stage.CONFIRM)(project_id, job_id))
     if found.limit is None and kind is not None and kind.limit is not None:
         return replace(found, **_bounds_to_be(kind, project_id, found))
     return found

@@ -182,7 +182,11 @@ def _check_csrf(http: HttpRequest) -> None:
 def _scopes_of(user: Any) -> frozenset[str]:
     if user.has_perm("projects.operate_project"):  # superusers have every permission
         # What a key or a project may do outlives the person's own permissions: as in the admin, it takes more.
-        issuing = {"keys:write": "projects.add_apikey", "projects:write": "projects.add_project"}
+        issuing = {
+            "keys:write": "projects.add_apikey",
+            "projects:write": "projects.add_project",
+            "signers:write": "confirmations.pause_signer",
+        }
         return scopes.ALL - {scope for scope, permission in issuing.items() if not user.has_perm(permission)}
     return scopes.READING if user.has_perm("projects.view_project") else frozenset()
 

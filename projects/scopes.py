@@ -17,11 +17,16 @@ SCOPES = {
     "events:write": "Report events that jobs may wait for.",
     "projects:read": "See the project.",
     "projects:write": "Create further projects, each with a first key of its own.",
+    "confirmations:read": "See how results stand on chain, and their proofs.",
+    "signers:read": "See the platform's signers, their nonces and balances.",
+    "signers:write": "Pause and resume the platform's signers.",
     "keys:read": "See the API keys of the project, without their secrets.",
     "keys:write": "Issue and revoke API keys of the project.",
 }
 
 ALL = frozenset(SCOPES)
+OPERATORS = frozenset({"projects:write", "signers:read", "signers:write"})
+"""About more than the key's own project: no key gets them just because it is a new project's first one."""
 READING = frozenset(scope for scope in SCOPES if scope.endswith(":read"))
 
 

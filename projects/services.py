@@ -88,7 +88,7 @@ def create_project_with_key(
         if by_key:
             if weight > _still_good(by_key):
                 raise WeightNotHeld(weight=weight)
-            held -= {"projects:write"}
+            held -= scopes.OPERATORS
         project = create_project(name=name, slug=slug, weight=weight, actor=actor)
         return project, issue_key(project_id=project.id, name="First key", scopes_asked=held, held=held, actor=actor)
 

@@ -98,6 +98,8 @@ _WHY = {
 
 
 def _why(standing: Standing) -> tuple[str, str]:
+    if standing.stage is not None:
+        return standing.stage
     if standing.status == Status.PROCESSING and standing.cancel_requested:
         return "stopping", "A worker runs it, and was asked to stop."
     if standing.status == Status.PARKED:

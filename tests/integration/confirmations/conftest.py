@@ -17,6 +17,7 @@ from confirmations.gateway import chain as gateway
 from confirmations.handlers import chores, send
 from confirmations.handlers.capture import Reader
 from confirmations.models import Confirmation, Contract, Signer
+from confirmations.selectors import why
 from confirmations.services import capturing
 from events import consumers
 from events.log import move_clock
@@ -78,10 +79,12 @@ class World:
         """As it stands now."""
         return Signer.objects.select_related("network").get()
 
-    def submit(self, number: int = 1, *, confirm: str = "single", lane: str | None = None) -> list[UUID]:
+    def submit(
+        self, number: int = 1, *, confirm: str = "single", lane: str | None = None, project_id: UUID = PROJECT
+    ) -> list[UUID]:
         """Create jobs that go on chain, and do them."""
         requests = [JobRequest("order.book", {"number": n}, confirm=confirm, lane=lane) for n in range(number)]
-        ids = [job.id for job in services.submit_many(project_id=PROJECT, requests=requests)]
+        ids = [job.id for job in services.submit_many(project_id=project_id, requests=requests)]
         worker = Worker(registry.get("order.book"), "one")
         for _ in ids:
             worker.run(list(worker.claim()))
@@ -163,7 +166,7 @@ def world(
 
     there = Stage.CONFIRM in extensions.stages
     if not there:
-        extensions.stages.register(Stage.CONFIRM, lambda _project, _job: None)
+        extensions.stages.register(Stage.CONFIRM, why)
     shelves.forget()
     (keystore / signing.BOUNDS).unlink(missing_ok=True)
     node.call("evm_setAutomine", True)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,114 +12,19 @@ import pytest
 import urllib3
 from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
 
 from confirmations.errors import NodeNonsense, NodeRefused, NodeUnreachable, WrongChain
 from confirmations.gateway.node import Node
 from confirmations.gateway.nodes import Nodes
 from confirmations.ranges import Limit, Refusal, Span, hopeless, refusal_of
-from tests.integration.confirmations.test_gateway import Server
+from tests import rpc_faults as faults
 from tests.rpc_calls import UPGRADE, Moment
-from tests.rpc_faults import (
-    Answers,
-    Capped,
-    Fault,
-    Hang,
-    OmitsLogs,
-    OneError,
-    Refuses,
-    ReplyLost,
-    RequestLost,
-    broken,
-    left_out,
-    malformed,
-    no_result,
-    says,
-    too_many,
-    wrong_chain,
-    wrong_id,
-)
 from tests.rpc_lag import Lag
+from tests.rpc_node import CHAIN, CONTRACT, HEAD, SEND, Chain, log, word
 from tests.rpc_proxy import RpcProxy
 from tests.rpc_refusals import BATCH_TOO_LARGE, BEYOND_HEAD, PROVIDERS, RATE_LIMIT, SENDING, TIMEOUTS, Error, Provider
 
-CHAIN = 31337
-HEAD = 400
-CONTRACT = f"0x{1:040x}"
-SEND = "eth_sendRawTransaction"
 MOMENTS: tuple[Moment, ...] = ("asked", "done", "answered")
-
-
-class Chain:
-    """A node at block `HEAD`: a log in every third block, and twenty in block 7. What is sent to it is `taken`."""
-
-    def __init__(self) -> None:
-        self.taken: list[str] = []
-        self.server = Server()
-        self.server.answer = self._answer
-        self.server.http.RequestHandlerClass.disable_nagle_algorithm = True  # type: ignore[attr-defined]
-        self.sockets = serve(self._talk, "127.0.0.1", 0)
-        self.thread = threading.Thread(target=self.sockets.serve_forever)
-        self.thread.start()
-        self.socket_url = f"ws://127.0.0.1:{self.sockets.socket.getsockname()[1]}"
-
-    def close(self) -> None:
-        self.sockets.shutdown()
-        self.thread.join()
-        self.server.close()
-
-    def _answer(self, asked: Any) -> tuple[int, dict[str, str], bytes]:
-        told = [self._one(one) for one in reversed(asked)] if isinstance(asked, list) else self._one(asked)
-        if told == []:
-            told = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "empty batch"}}
-        return 200, {}, json.dumps(told).encode()
-
-    def _one(self, asked: Any) -> dict[str, Any]:
-        return {"jsonrpc": "2.0", "id": asked["id"], "result": METHODS[asked["method"]](self, *asked["params"])}
-
-    def _talk(self, link: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosedError):
-            for text in link:
-                asked = json.loads(text)
-                link.send(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": f"0x{asked['id']:x}{'ab' * 200}"}))
-
-    def send(self, raw: str) -> str:
-        self.taken.append(raw)
-        return word(len(self.taken))
-
-    def block(self, block: str, full: bool = False) -> dict[str, Any] | None:
-        at = number(block)
-        return {"number": hex(at), "hash": word(at), "parentHash": word(at - 1)} if at <= HEAD else None
-
-    def logs(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        first, last = (number(asked[end]) for end in ("fromBlock", "toBlock"))
-        found = [at for at in range(first, min(last, HEAD) + 1) for _ in range(20 if at == 7 else at % 3 == 0)]
-        return [log(at, index) for index, at in enumerate(found)]
-
-
-def number(block: str) -> int:
-    return {"latest": HEAD, "safe": HEAD - 32, "finalized": HEAD - 64}.get(block) or int(block, 16)
-
-
-def word(at: int) -> str:
-    return f"0x{at + 1:064x}"
-
-
-def log(at: int, index: int = 0) -> dict[str, Any]:
-    where = {"blockNumber": hex(at), "blockHash": word(at), "logIndex": hex(index), "transactionHash": word(at)}
-    return where | {"topics": [word(9)], "data": "0x", "address": CONTRACT}
-
-
-METHODS: dict[str, Callable[..., Any]] = {
-    "eth_chainId": lambda chain: hex(CHAIN),
-    "eth_blockNumber": lambda chain: hex(HEAD),
-    "eth_getBlockByNumber": Chain.block,
-    "eth_getLogs": Chain.logs,
-    "eth_getTransactionCount": lambda chain, address, block: "0x7",
-    "eth_getTransactionReceipt": lambda chain, found: {"blockNumber": found, "status": "0x1"},
-    "eth_getTransactionByHash": lambda chain, found: {"blockNumber": found, "blockHash": word(0), "nonce": "0x1"},
-    SEND: Chain.send,
-}
 
 
 @pytest.fixture
@@ -177,11 +82,14 @@ def test_who_waits_in_vain_is_told_what_did_come(node: Node, proxy: RpcProxy) ->
 # ------------------------------------------------------------------------------------------------ connections
 @pytest.mark.parametrize(
     ("fault", "moments"),
-    [(RequestLost(methods=SEND, times=1), {"asked"}), (ReplyLost(methods=SEND, times=1), {"asked", "done"})],
+    [
+        (faults.RequestLost(methods=SEND, times=1), {"asked"}),
+        (faults.ReplyLost(methods=SEND, times=1), {"asked", "done"}),
+    ],
     ids=["the request", "the reply"],
 )
 def test_what_is_lost_is_lost_once(
-    chain: Chain, node: Node, proxy: RpcProxy, fault: Fault, moments: set[Moment]
+    chain: Chain, node: Node, proxy: RpcProxy, fault: faults.Fault, moments: set[Moment]
 ) -> None:
     proxy.on(fault)
 
@@ -196,7 +104,7 @@ def test_what_is_lost_is_lost_once(
 
 
 def test_a_batch_is_lost_as_a_whole(chain: Chain, node: Node, proxy: RpcProxy) -> None:
-    proxy.on(ReplyLost(methods=SEND))
+    proxy.on(faults.ReplyLost(methods=SEND))
 
     with pytest.raises(NodeUnreachable):
         node.batch([("eth_chainId", []), (SEND, ["0x01"])])
@@ -220,7 +128,7 @@ def test_a_node_that_is_away_comes_back_on_the_same_port(node: Node, proxy: RpcP
 
 @pytest.mark.parametrize("carried_out", [False, True])
 def test_no_answer_until_it_is_let_go(chain: Chain, node: Node, proxy: RpcProxy, carried_out: bool) -> None:
-    hang = proxy.on(Hang(methods=SEND, carried_out=carried_out))
+    hang = proxy.on(faults.Hang(methods=SEND, carried_out=carried_out))
     answers: list[str] = []
     client = threading.Thread(target=lambda: answers.append(node.call(SEND, "0x01")))
     client.start()
@@ -235,7 +143,7 @@ def test_no_answer_until_it_is_let_go(chain: Chain, node: Node, proxy: RpcProxy,
 
 def test_who_does_not_wait_is_unsure_whether_it_was_done(chain: Chain, proxy: RpcProxy) -> None:
     hurried = Node(proxy.url, timeout=urllib3.Timeout(connect=1, read=0.1))
-    with proxy.having(Hang()), pytest.raises(NodeUnreachable, match="ReadTimeoutError"):
+    with proxy.having(faults.Hang()), pytest.raises(NodeUnreachable, match="ReadTimeoutError"):
         hurried.call(SEND, "0x01")
 
     proxy.calls.wait_for(SEND, moment="done")
@@ -243,7 +151,7 @@ def test_who_does_not_wait_is_unsure_whether_it_was_done(chain: Chain, proxy: Rp
 
 
 def test_what_hangs_is_cut_when_the_node_goes_away(chain: Chain, node: Node, proxy: RpcProxy) -> None:
-    proxy.on(Hang())
+    proxy.on(faults.Hang())
     errors: list[Exception] = []
 
     def ask() -> None:
@@ -310,7 +218,7 @@ def test_a_node_that_is_behind_may_say_so(node: Node, proxy: RpcProxy) -> None:
 
 # ------------------------------------------------------------------------------------------------ logs
 def test_logs_are_left_out_of_an_answer_that_looks_well(node: Node, proxy: RpcProxy) -> None:
-    omits = proxy.on(OmitsLogs(lambda log: log["blockNumber"] == hex(6), times=2))
+    omits = proxy.on(faults.OmitsLogs(lambda log: log["blockNumber"] == hex(6), times=2))
 
     assert node.call("eth_getLogs", logs_of(1, 3)) == [log(3)]
     assert omits.hits == 0  # there was nothing to leave out
@@ -334,7 +242,7 @@ def test_under_the_limits_of_any_provider_the_same_logs_are_read(
     node: Node, proxy: RpcProxy, provider: Provider
 ) -> None:
     everything = node.call("eth_getLogs", logs_of(0, HEAD))
-    capped = proxy.on(Capped(provider))
+    capped = proxy.on(faults.Capped(provider))
     span, begin, read = Span(), 0, []
     while begin <= HEAD:
         first, last = span.of(begin, HEAD)
@@ -377,8 +285,8 @@ def test_each_provider_says_it_in_its_own_words(
 
 
 def test_a_refusal_comes_with_its_data_and_with_its_status_if_it_comes_alone(node: Node, proxy: RpcProxy) -> None:
-    proxy.on(Capped(SMALL["infura"]))
-    proxy.on(Capped(SMALL["quicknode"], when=lambda call: call.params[0]["fromBlock"] == "0x0"))
+    proxy.on(faults.Capped(SMALL["infura"]))
+    proxy.on(faults.Capped(SMALL["quicknode"], when=lambda call: call.params[0]["fromBlock"] == "0x0"))
 
     with pytest.raises(NodeRefused) as refused:
         node.call("eth_getLogs", logs_of(1, 8))
@@ -391,7 +299,7 @@ def test_a_refusal_comes_with_its_data_and_with_its_status_if_it_comes_alone(nod
 
 @pytest.mark.parametrize("error", TIMEOUTS.values(), ids=TIMEOUTS)
 def test_a_search_that_takes_too_long_is_a_limit_of_results(node: Node, proxy: RpcProxy, error: Error) -> None:
-    proxy.on(Refuses(error, methods="eth_getLogs"))
+    proxy.on(faults.Refuses(error, methods="eth_getLogs"))
 
     with pytest.raises(NodeRefused) as refused:
         node.call("eth_getLogs", logs_of(1, 8))
@@ -401,7 +309,7 @@ def test_a_search_that_takes_too_long_is_a_limit_of_results(node: Node, proxy: R
 # ------------------------------------------------------------------------------------------------ answers that are none
 @pytest.mark.parametrize("retry_after", [None, "7"])
 def test_who_asks_too_often_is_refused(chain: Chain, node: Node, proxy: RpcProxy, retry_after: str | None) -> None:
-    proxy.on(too_many(retry_after, methods=SEND, times=1))
+    proxy.on(faults.too_many(retry_after, methods=SEND, times=1))
 
     with pytest.raises(NodeRefused) as refused:
         node.batch([("eth_chainId", []), (SEND, ["0x01"])])
@@ -412,7 +320,7 @@ def test_who_asks_too_often_is_refused(chain: Chain, node: Node, proxy: RpcProxy
 
 
 def test_who_asks_too_often_may_be_told_by_json_rpc_alone(node: Node, proxy: RpcProxy) -> None:
-    proxy.on(Refuses(RATE_LIMIT, methods="eth_blockNumber"))
+    proxy.on(faults.Refuses(RATE_LIMIT, methods="eth_blockNumber"))
 
     chain_id, refused = node.batch([("eth_chainId", []), ("eth_blockNumber", [])])
 
@@ -425,7 +333,7 @@ def test_who_asks_too_often_may_be_told_by_json_rpc_alone(node: Node, proxy: Rpc
 def test_a_page_of_a_server_that_fails_is_no_answer(
     chain: Chain, node: Node, proxy: RpcProxy, status: int, carried_out: bool
 ) -> None:
-    proxy.on(broken(status, carried_out=carried_out))
+    proxy.on(faults.broken(status, carried_out=carried_out))
 
     with pytest.raises(NodeUnreachable, match=str(status)):
         node.call(SEND, "0x01")
@@ -434,10 +342,19 @@ def test_a_page_of_a_server_that_fails_is_no_answer(
 
 @pytest.mark.parametrize(
     "fault",
-    [malformed(), no_result(), wrong_id(4_000_000), left_out(), Answers(200, b"<html>"), Answers(403, b"Forbidden")],
+    [
+        faults.malformed(),
+        faults.no_result(),
+        faults.wrong_id(4_000_000),
+        faults.left_out(),
+        faults.Answers(200, b"<html>"),
+        faults.Answers(403, b"Forbidden"),
+    ],
     ids=["malformed", "no result", "wrong id", "nothing", "a page", "forbidden"],
 )
-def test_what_is_no_answer_to_a_call_is_nonsense(chain: Chain, node: Node, proxy: RpcProxy, fault: Fault) -> None:
+def test_what_is_no_answer_to_a_call_is_nonsense(
+    chain: Chain, node: Node, proxy: RpcProxy, fault: faults.Fault
+) -> None:
     proxy.on(fault)
 
     with pytest.raises(NodeNonsense):
@@ -446,10 +363,10 @@ def test_what_is_no_answer_to_a_call_is_nonsense(chain: Chain, node: Node, proxy
 
 @pytest.mark.parametrize(
     "fault",
-    [no_result(methods=SEND), wrong_id(4_000_000, methods=SEND), left_out(methods=SEND)],
+    [faults.no_result(methods=SEND), faults.wrong_id(4_000_000, methods=SEND), faults.left_out(methods=SEND)],
     ids=["no result", "wrong id", "missing"],
 )
-def test_one_of_many_is_nonsense_by_itself(chain: Chain, node: Node, proxy: RpcProxy, fault: Fault) -> None:
+def test_one_of_many_is_nonsense_by_itself(chain: Chain, node: Node, proxy: RpcProxy, fault: faults.Fault) -> None:
     proxy.on(fault)
 
     before, struck, after = node.batch([("eth_chainId", []), (SEND, ["0x01"]), ("eth_blockNumber", [])])
@@ -461,7 +378,7 @@ def test_one_of_many_is_nonsense_by_itself(chain: Chain, node: Node, proxy: RpcP
 
 @pytest.mark.parametrize("carried_out", [False, True])
 def test_a_batch_is_refused_with_one_error(chain: Chain, node: Node, proxy: RpcProxy, carried_out: bool) -> None:
-    proxy.on(OneError(BATCH_TOO_LARGE, carried_out=carried_out))
+    proxy.on(faults.OneError(BATCH_TOO_LARGE, carried_out=carried_out))
 
     with pytest.raises(NodeRefused, match="batch too large"):
         node.batch([("eth_chainId", []), (SEND, ["0x01"])])
@@ -473,7 +390,7 @@ def test_a_batch_is_refused_with_one_error(chain: Chain, node: Node, proxy: RpcP
 @pytest.mark.parametrize("carried_out", [False, True])
 def test_one_transaction_of_many_is_refused(chain: Chain, node: Node, proxy: RpcProxy, carried_out: bool) -> None:
     error = SENDING["txpool full"]["geth"]
-    proxy.on(Refuses(error, carried_out=carried_out, methods=SEND, when=lambda call: call.params == ["0x02"]))
+    proxy.on(faults.Refuses(error, carried_out=carried_out, methods=SEND, when=lambda call: call.params == ["0x02"]))
 
     answers = node.batch([(SEND, [raw]) for raw in ("0x01", "0x02", "0x03")])
 
@@ -483,23 +400,23 @@ def test_one_transaction_of_many_is_refused(chain: Chain, node: Node, proxy: Rpc
 
 def test_every_refusal_arrives_as_it_is(node: Node, proxy: RpcProxy) -> None:
     for error in (error for said in SENDING.values() for error in said.values()):
-        with proxy.having(Refuses(error, methods=SEND)), pytest.raises(NodeRefused) as refused:
+        with proxy.having(faults.Refuses(error, methods=SEND)), pytest.raises(NodeRefused) as refused:
             node.call(SEND, "0x01")
         assert (refused.value.number, refused.value.message, refused.value.data) == (error.code, error.message, error.data)  # fmt: skip
 
 
 def test_a_node_of_another_chain_is_found_out(proxy: RpcProxy) -> None:
-    proxy.on(wrong_chain(1))
+    proxy.on(faults.wrong_chain(1))
 
     with pytest.raises(WrongChain, match="is of chain 1, not of 31337"):
         Nodes([proxy.url], chain_id=CHAIN).head()
 
 
 def test_faults_are_combined_in_the_order_in_which_they_were_switched_on(node: Node, proxy: RpcProxy) -> None:
-    odd = OmitsLogs(lambda log: int(log["blockNumber"], 16) % 2 == 1)
-    with proxy.having(Lag(20), odd, Capped(replace(PROVIDERS["infura"], logs=1))):
+    odd = faults.OmitsLogs(lambda log: int(log["blockNumber"], 16) % 2 == 1)
+    with proxy.having(Lag(20), odd, faults.Capped(replace(PROVIDERS["infura"], logs=1))):
         assert node.call("eth_getLogs", logs_of(375, 385)) == [log(378, 1)]
-    with proxy.having(says("0x1", methods="eth_chainId"), says("0x2", methods="eth_chainId")):
+    with proxy.having(faults.says("0x1", methods="eth_chainId"), faults.says("0x2", methods="eth_chainId")):
         assert node.call("eth_chainId") == "0x2"
     assert len(node.call("eth_getLogs", logs_of(375, 385))) == 4
 
@@ -550,7 +467,7 @@ def test_sockets_end_with_the_node(proxy: RpcProxy) -> None:
 
 
 def test_a_socket_is_refused_while_calls_are_answered(node: Node, proxy: RpcProxy) -> None:
-    for fault, error in ((Answers(503), InvalidStatus), (RequestLost(), InvalidMessage)):
+    for fault, error in ((faults.Answers(503), InvalidStatus), (faults.RequestLost(), InvalidMessage)):
         fault.methods = UPGRADE
         with proxy.having(fault), pytest.raises(error), connect(proxy.socket_url, proxy=None):
             pass

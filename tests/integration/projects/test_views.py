@@ -31,7 +31,7 @@ def test_a_project_is_created_with_a_key_that_works(call: Call, ours: Tenant) ->
     assert answer.headers["Location"] == made["links"]["self"] == f"{PROJECTS}/{made['id']}"
     text = made["api_key"]["key"]
     assert call("GET", made["links"]["self"], key=text).json()["id"] == made["id"]
-    assert set(made["api_key"]["scopes"]) == scopes.ALL - {"projects:write"}
+    assert set(made["api_key"]["scopes"]) == scopes.ALL - scopes.OPERATORS
     assert AuditRecord.objects.get(action="project.create", subject_id=made["id"]).actor == f"key:{ours.key_id}"
 
 
