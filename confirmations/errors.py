@@ -68,6 +68,12 @@ class NodeRefused(NodeError):
         self.retry_after = retry_after  # seconds
 
 
+class BatchRefused(NodeRefused):
+    """A node refused a request with many questions as a whole; it says nothing of any of them."""
+
+    code = "node_refused_batch"
+
+
 class BackPressure(NodeError):
     """A node takes no transaction just now; the same bytes again, later."""
 

@@ -51,11 +51,12 @@ class Span:
     def answered(self, logs: int, asked: int, now: float) -> "Span":
         """A range of `asked` blocks was answered with so many logs."""
         most = self.most
-        if most < LONGEST and now - self.learned_at >= TRY_AGAIN_SECONDS:
-            most = min(LONGEST, most * 2)
+        learned_at = self.learned_at
+        if most < LONGEST and now - learned_at >= TRY_AGAIN_SECONDS:
+            most, learned_at = min(LONGEST, most * 2), now
         if logs >= FEW or asked < self.blocks:
-            return replace(self, most=most)
-        return replace(self, blocks=min(most, max(self.blocks + 1, int(self.blocks * GROWTH))), most=most)
+            return Span(self.blocks, most, learned_at)
+        return Span(min(most, max(self.blocks + 1, int(self.blocks * GROWTH))), most, learned_at)
 
     def refused(self, refusal: Refusal, asked: int, now: float) -> "Span":
         """A range of `asked` blocks was refused. Never less than one block: see `hopeless`."""
@@ -74,6 +75,10 @@ def hopeless(asked: int) -> bool:
 _SPAN_WORDS = (
     "block range",
     "blocks range",
+    "max range",
+    "ranges over",
+    "at most",
+    "maximum is set to",
     "range limit",
     "range is too large",
     "range too large",
@@ -99,9 +104,13 @@ _RESULT_WORDS = (
     "query exceeds",
 )
 _PAIR = re.compile(r"\[?\s*(0x[0-9a-f]+)\s*(?:,|-|to)\s*(0x[0-9a-f]+)\s*\]?", re.IGNORECASE)
+_BEYOND = re.compile(
+    r"beyond (?:the )?(?:current|latest|chain)|extends beyond|block not found|unknown block|header not found"
+)
 _NUMBER = re.compile(r"(?<![0-9a-z.])([0-9][0-9,]{0,11})(k?)(?:[ -]?blocks?\b|\s+(?:block )?range\b)", re.IGNORECASE)
 _MAXIMUM = re.compile(
-    r"(?:maximum block range|maximum range|range limit|limited to(?: a)?)[^0-9]{0,20}([0-9][0-9,]{0,11})"
+    r"(?:maximum block range|maximum range|max block range|max range|range limit|limited to(?: a)?(?: 0 -)?|at most"
+    r"|ranges over|maximum is set to|block range exceeds)[^0-9]{0,20}([0-9][0-9,]{0,11})"
 )
 
 
@@ -110,9 +119,16 @@ def refusal_of(message: str, data: Any = None) -> Refusal:
     said = message.lower()
     hint = _range_in(data) or _range_in(said)
     results = any(words in said for words in _RESULT_WORDS)
+    if "max block range" in said and "result" not in said:
+        results = False
     if not results and any(words in said for words in _SPAN_WORDS):
         return Refusal(Limit.BLOCKS, hint or _number_in(said))
     return Refusal(Limit.RESULTS, hint)
+
+
+def is_beyond_head(message: str) -> bool:
+    """Whether a node refuses a range because it has not seen its end: another node may have."""
+    return _BEYOND.search(message.lower()) is not None
 
 
 def _range_in(told: Any) -> int | None:

@@ -5,6 +5,7 @@ helps. The words are those of geth 1.17 (core/txpool, core/types), anvil 1.7, an
 What fits no line is `UNKNOWN`: the same bytes are sent again, which is always safe, and never a new nonce.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,7 +34,15 @@ class _Line:
 _TABLE = (
     _Line(
         Reply.ACCEPTED,
-        ("already known", "already imported", "known transaction", "alreadyknown", "already exists in the pool"),
+        (
+            "already known",
+            "already imported",
+            "known transaction",
+            "alreadyknown",
+            "already exists in the pool",
+            "existing txn with same hash",
+            "ownnoncealreadyused",
+        ),
     ),
     _Line(
         Reply.NEEDS_BUMP,
@@ -41,6 +50,9 @@ _TABLE = (
             "replacement transaction underpriced",
             "transaction underpriced",
             "gas price below minimum",
+            "gas price below configured minimum",
+            "gas price below current base fee",
+            "underpriced",
             "max fee per gas less than block base fee",
             "fee too low",
             "feetoolow",
@@ -56,6 +68,9 @@ _TABLE = (
         Reply.FATAL,
         (
             "exceeds block gas limit",
+            "gaslimitexceeded",
+            "transaction fee cap exceeded",
+            "wrong chainid",
             "gas limit too high",
             "gas limit is too high",
             "tx.gas_limit > env.block.gas_limit",
@@ -79,16 +94,30 @@ _TABLE = (
         Reply.REBUILD,
         (
             "intrinsic gas too low",
+            "intrinsic gas exceeds gas limit",
+            "intrinsicgas",
             "insufficient gas for floor data gas cost",
             "max priority fee per gas higher than max fee per gas",
             "out of gas",
         ),
     ),
-    _Line(Reply.FUNDS, ("insufficient funds", "insufficient balance", "balance too low")),
+    _Line(
+        Reply.FUNDS,
+        (
+            "insufficient funds",
+            "insufficientfunds",
+            "insufficient balance",
+            "balance too low",
+            "exceeds account balance",
+        ),
+    ),
     _Line(
         Reply.BACKPRESSURE,
         (
             "txpool is full",
+            "sub-pool is full",
+            "tx pool full",
+            "request limit",
             "transaction pool is full",
             "account limit exceeded",
             "in-flight transaction limit",
@@ -103,6 +132,10 @@ _TABLE = (
     _Line(Reply.REVERTED, ("execution reverted",)),
 )
 
+# Words begin where a word begins: an "unknown transaction" is none that is known.
+_PATTERNS = [
+    (line.reply, re.compile("|".join(rf"(?<![a-z]){re.escape(words)}" for words in line.words))) for line in _TABLE
+]
 _REVERTED_CODE = 3
 _LIMITED_CODES = frozenset({-32005, 429})
 _UNDECODABLE_CODE = -32602
@@ -111,9 +144,9 @@ _UNDECODABLE_CODE = -32602
 def classify(code: int | None, message: str) -> Reply:
     """What a node's error means. `code`: that of JSON-RPC, or the status of HTTP; None: it gave none."""
     said = message.lower()
-    for line in _TABLE:
-        if any(words in said for words in line.words):
-            return line.reply
+    for reply, pattern in _PATTERNS:
+        if pattern.search(said):
+            return reply
     if code == _REVERTED_CODE:
         return Reply.REVERTED
     if code in _LIMITED_CODES:

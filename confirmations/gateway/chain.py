@@ -11,9 +11,9 @@ from typing import Any
 
 from django.conf import settings
 
-from confirmations.errors import NodeError, NodeNonsense, NodeRefused, NodeUnreachable
-from confirmations.gateway.node import LARGEST_REQUEST, Call
-from confirmations.gateway.nodes import Nodes
+from confirmations.errors import BatchRefused, NodeError, NodeNonsense, NodeRefused, NodeUnreachable
+from confirmations.gateway.node import LARGEST_REQUEST, Call, number
+from confirmations.gateway.nodes import Behind, Nodes
 from confirmations.results import shown
 
 FEE_BLOCKS = 10
@@ -93,11 +93,21 @@ class Chain:
         told = self.nodes.call("eth_getBlockByNumber", _block(block), *NO_BODIES)
         return None if told is None else _header(told)
 
+    def header_seen(self, height: int) -> Header:
+        """A block, from a node that has seen it. Raises `Behind`: none has."""
+        (told,) = self.nodes.read([("eth_getBlockByNumber", [hex(height), *NO_BODIES])], upto=height)
+        if isinstance(told, NodeError):
+            raise told
+        if told is None:
+            message = "a node has not the block that it says it has"
+            raise Behind(message)
+        return _header(told)
+
     def page(self, contract: bytes, first: int, last: int, headers: Sequence[int]) -> Page:
         """The logs of a contract from `first` to `last`, and these blocks, from a node that has seen them all."""
         ask: dict[str, Any] = {"address": shown(contract), "fromBlock": hex(first), "toBlock": hex(last)}
         calls: list[Call] = [("eth_getLogs", [ask])]
-        calls += [("eth_getBlockByNumber", [hex(number), False]) for number in headers]
+        calls += [("eth_getBlockByNumber", [hex(height), False]) for height in headers]
         answers = self.nodes.read(calls, upto=last)
         for answer in answers:
             if isinstance(answer, NodeError):
@@ -116,8 +126,8 @@ class Chain:
         """What a place in the next block costs."""
         told = self.nodes.call("eth_feeHistory", hex(FEE_BLOCKS), "latest", [50])
         try:
-            bases = [_number(item) for item in told["baseFeePerGas"]]
-            rewards = [_number(row[0]) for row in told.get("reward") or () if row]
+            bases = [number(item) for item in told["baseFeePerGas"]]
+            rewards = [number(row[0]) for row in told.get("reward") or () if row]
             return Market(bases[-1], rewards)
         except (KeyError, IndexError, TypeError, AttributeError):
             message = "a node tells of fees in a form that nobody understands"
@@ -128,10 +138,12 @@ class Chain:
         nonce, balance = self._all(
             [("eth_getTransactionCount", [shown(address), "latest"]), ("eth_getBalance", [shown(address), "latest"])]
         )
-        return Account(_number(nonce), _number(balance))
+        return Account(number(nonce), number(balance))
 
     def receipts(self, hashes: Sequence[bytes]) -> list[Receipt | None]:
         """What became of these transactions, each by its hash; None: it is in no block."""
+        if not hashes:
+            return []
         told = self._all([("eth_getTransactionReceipt", [shown(item)]) for item in hashes])
         return [None if item is None else _receipt(item) for item in told]
 
@@ -150,7 +162,7 @@ class Chain:
 
     def estimate(self, sender: bytes, contract: bytes, data: bytes) -> int:
         """How much gas a call takes, by a node's estimate. `NodeRefused`: it would be reverted."""
-        return _number(
+        return number(
             self.nodes.call("eth_estimateGas", {"from": shown(sender), "to": shown(contract), "data": shown(data)})
         )
 
@@ -167,13 +179,25 @@ class Chain:
         for part in _parts(raws):
             try:
                 told = self.nodes.batch([("eth_sendRawTransaction", [shown(raw)]) for raw in part])
+            except BatchRefused:
+                answers += self._send_singly(part)
             except NodeError as error:
                 answers += [error] * len(part)
                 if not isinstance(error, NodeRefused):  # whoever comes later has no better luck
                     lost = NodeUnreachable("not sent: the node did not answer for those before")
                     return answers + [lost] * (len(raws) - len(answers))
             else:
-                answers += [item if isinstance(item, NodeError) else None for item in told]
+                answers += [_taken(item) for item in told]
+        return answers
+
+    def _send_singly(self, raws: Sequence[bytes]) -> list[NodeError | None]:
+        """For a node that takes one question at a time."""
+        answers: list[NodeError | None] = []
+        for raw in raws:
+            try:
+                answers.append(_taken(self.nodes.call("eth_sendRawTransaction", shown(raw))))
+            except NodeError as error:
+                answers.append(error)
         return answers
 
     def _all(self, calls: Sequence[Call]) -> list[Any]:
@@ -210,13 +234,24 @@ def _parts(raws: Sequence[bytes]) -> list[list[bytes]]:
     return parts
 
 
+def _taken(told: Any) -> NodeError | None:
+    """Nothing, where a node answered with a hash; else why it has not taken a transaction."""
+    if isinstance(told, NodeError):
+        return told
+    try:
+        _word(told)
+    except NodeNonsense as error:
+        return error
+    return None
+
+
 def log(told: Any) -> Told:
     """A log as `eth_getLogs` and a subscription tell of it. Raises `NodeNonsense`."""
     try:
         return Told(
-            _number(told["blockNumber"]),
+            number(told["blockNumber"]),
             _word(told["blockHash"]),
-            _number(told["logIndex"]),
+            number(told["logIndex"]),
             _word(told["transactionHash"]),
             tuple(_word(topic) for topic in told["topics"]),
             _bytes(told["data"]),
@@ -228,7 +263,7 @@ def log(told: Any) -> Told:
 
 def _header(told: Any) -> Header:
     try:
-        return Header(_number(told["number"]), _word(told["hash"]), _word(told["parentHash"]))
+        return Header(number(told["number"]), _word(told["hash"]), _word(told["parentHash"]))
     except (KeyError, TypeError):
         message = "a block without what every block has"
         raise NodeNonsense(message) from None
@@ -236,8 +271,8 @@ def _header(told: Any) -> Header:
 
 def _receipt(told: Any) -> Receipt:
     try:
-        worked = _number(told["status"]) == 1
-        return Receipt(_number(told["blockNumber"]), _word(told["blockHash"]), worked, _number(told["gasUsed"]))
+        worked = number(told["status"]) == 1
+        return Receipt(number(told["blockNumber"]), _word(told["blockHash"]), worked, number(told["gasUsed"]))
     except (KeyError, TypeError):
         message = "a receipt without what every receipt has"
         raise NodeNonsense(message) from None
@@ -245,14 +280,6 @@ def _receipt(told: Any) -> Receipt:
 
 def _block(block: int | str) -> str:
     return block if isinstance(block, str) else hex(block)
-
-
-def _number(told: Any) -> int:
-    try:
-        return int(told, 16)
-    except (TypeError, ValueError):
-        message = f"no number: {str(told)[:100]!r}"
-        raise NodeNonsense(message) from None
 
 
 def _bytes(told: Any) -> bytes:

@@ -5,6 +5,8 @@ is for the caller to know. What a node says is checked for its form, never for i
 """
 
 import itertools
+import re
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +14,15 @@ from urllib.parse import urlsplit
 import orjson
 import urllib3
 
-from confirmations.errors import NodeNonsense, NodeRefused, NodeUnreachable
+from confirmations.errors import BatchRefused, NodeNonsense, NodeRefused, NodeUnreachable
 
 TIMEOUT = urllib3.Timeout(connect=3.0, read=20.0)
 LARGEST_REPLY = 128 * 1024 * 1024
+LONGEST_SECONDS = 60.0
+PIECE = 256 * 1024
 LARGEST_REQUEST = 1_500_000
 """Bytes. anvil takes 2 MB, geth 5 MB."""
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 SERVER_ERROR = 500
 TOO_MANY = 429
 
@@ -61,12 +66,15 @@ class Node:
         if len(asked) == 1:
             replies = [replies]
         if not isinstance(replies, list):
-            # An error of the batch as a whole: too many, too large, or not understood.
-            _answer(replies)
+            # An error of the batch as a whole: too many, too large, or not understood. It answers none of them.
+            try:
+                _answer(replies)
+            except NodeRefused as error:
+                raise BatchRefused(error.number, error.message, error.data, retry_after=error.retry_after) from None
             message = "one answer to many questions"
             raise NodeNonsense(message)
         found = {reply["id"]: reply for reply in replies if isinstance(reply, dict) and _is_id(reply.get("id"))}
-        if len(asked) == 1 and not found and isinstance(replies[0], dict):
+        if len(asked) == 1 and not found and isinstance(replies[0], dict) and "error" in replies[0]:
             found = {ids[0]: replies[0]}  # errors may come without an id
         return [_item(found.get(number)) for number in ids]
 
@@ -76,7 +84,7 @@ class Node:
                 "POST", self.url, body=body, headers={"Content-Type": "application/json"}, preload_content=False
             )
             with response:
-                text = response.read(LARGEST_REPLY + 1)
+                text = _all_of(response)
                 status, retry_after = response.status, _seconds(response.headers.get("Retry-After"))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             message = f"{self.name}: {type(error).__name__}"  # the error's own text holds the URL, and with it keys
@@ -99,6 +107,22 @@ class Node:
             return reply
         message = f"{self.name}: HTTP {status} and no JSON"
         raise NodeNonsense(message)
+
+
+def _all_of(response: urllib3.BaseHTTPResponse) -> bytes:
+    """What comes, within a time: the one between two bytes says nothing of how many there are."""
+    ends = time.monotonic() + LONGEST_SECONDS
+    parts: list[bytes] = []
+    size = 0
+    for part in response.stream(PIECE, decode_content=True):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_REPLY:
+            break
+        if time.monotonic() > ends:
+            message = "it does not come to an end"
+            raise urllib3.exceptions.ReadTimeoutError(response, "", message)  # type: ignore[arg-type]
+    return b"".join(parts)
 
 
 def _is_id(value: Any) -> bool:
@@ -137,3 +161,11 @@ def _said(reply: Any) -> str:
 
 def _seconds(text: str | None) -> float | None:
     return float(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def number(told: Any) -> int:
+    """A quantity. Raises `NodeNonsense`: it has not the form of one."""
+    if not isinstance(told, str) or not _QUANTITY.fullmatch(told):
+        message = f"no number: {str(told)[:100]!r}"
+        raise NodeNonsense(message)
+    return int(told, 16)

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from confirmations.errors import NodeError, NodeNonsense, NodeRefused, NodeUnreachable, WrongChain
-from confirmations.gateway.node import Call, Node
+from confirmations.errors import BatchRefused, NodeError, NodeNonsense, NodeRefused, NodeUnreachable, WrongChain
+from confirmations.gateway.node import SERVER_ERROR, TOO_MANY, Call, Node, number
+from confirmations.ranges import is_beyond_head
 
 FIRST_REST = 1.0  # seconds
 LONGEST_REST = 60.0
@@ -27,6 +28,7 @@ class Health:
 
     failures: int = 0  # in a row
     rests_until: float = 0.0
+    asked_until: float = 0.0  # when it said itself that it may be asked again
     head: int | None = None
     head_at: float = 0.0
     chain_id: int | None = None
@@ -80,6 +82,9 @@ class Nodes:
             if health.head is None or health.head < upto:
                 message = f"{node.name} is at block {health.head}, before {upto}"
                 raise Behind(message)
+            if any(isinstance(item, NodeRefused) and is_beyond_head(item.message) for item in answers):
+                message = f"{node.name} has not seen block {upto} everywhere"
+                raise Behind(message)
             return answers
 
         return self._each(ask)
@@ -101,6 +106,7 @@ class Nodes:
 
     def _each(self, ask: Callable[[Node, Health], T]) -> T:
         last: NodeError = NodeUnreachable("every node rests")
+        fallback: list[T] = []
         for node, health in self._order():
             try:
                 self._check_chain(node, health)
@@ -109,7 +115,7 @@ class Nodes:
                 last = error
                 continue
             except NodeRefused as error:
-                if error.number != TOO_MANY:
+                if not of_the_node(error):
                     self._well(health)
                     raise
                 self._failed(health, error, error.retry_after)
@@ -118,22 +124,40 @@ class Nodes:
                 self._failed(health, error, None)
                 last = error
             else:
-                self._well(health)
-                return answer
+                refused = [item for item in answer if of_the_node(item)] if isinstance(answer, list) else []
+                if not refused:
+                    self._well(health)
+                    return answer
+                self._failed(health, refused[0], refused[0].retry_after)
+                fallback.append(answer)
+        if fallback:
+            return fallback[0]
         raise last
 
     def _order(self) -> list[tuple[Node, Health]]:
-        """Those that do not rest, in their order; if all do, the one whose rest ends first."""
+        """Those that do not rest, in their order; if all do, the one whose rest ends first.
+
+        Raises `NodeRefused`: each has said itself that it is not to be asked yet.
+        """
         pairs = list(zip(self._nodes, self._health, strict=True))
         now = self._clock()
         with self._lock:
             awake = [pair for pair in pairs if pair[1].rests_until <= now]
-            return awake or [min(pairs, key=lambda pair: pair[1].rests_until)]
+            if awake:
+                return awake
+            free = [pair for pair in pairs if pair[1].asked_until <= now]
+            if not free:
+                left = min(pair[1].asked_until for pair in pairs) - now
+                raise NodeRefused(TOO_MANY, "every node asks to be left alone for now", retry_after=left)
+            return [min(free, key=lambda pair: pair[1].rests_until)]
 
     def _check_chain(self, node: Node, health: Health) -> None:
         if health.chain_id is None:
-            told = _number(node.call("eth_chainId"))
-            health.chain_id = told
+            try:
+                health.chain_id = number(node.call("eth_chainId"))
+            except NodeRefused as error:  # it answers what was asked here, and nothing else
+                message = f"{node.name} does not say of which chain it is: {error.message[:200]}"
+                raise NodeNonsense(message) from None
         if health.chain_id != self.chain_id:
             message = f"{node.name} is of chain {health.chain_id}, not of {self.chain_id}"
             health.chain_id = None  # asked anew when it has rested: somebody may have put it right
@@ -144,9 +168,9 @@ class Nodes:
     def _seen(self, health: Health, head: Any) -> None:
         if isinstance(head, NodeError):
             raise head
-        number = _number(head)
+        height = number(head)
         with self._lock:
-            health.head, health.head_at = number, self._clock()
+            health.head, health.head_at = height, self._clock()
 
     def _well(self, health: Health) -> None:
         with self._lock:
@@ -157,21 +181,30 @@ class Nodes:
             rest = min(LONGEST_REST, FIRST_REST * 2 ** min(health.failures, 16))
             health.failures += 1
             health.rests_until = self._clock() + max(rest, min(retry_after or 0.0, LONGEST_REST))
+            if retry_after is not None:
+                health.asked_until = self._clock() + min(retry_after, LONGEST_REST)
+            health.chain_id = None  # asked anew: it may be another one by now
             health.said = str(error)[:300]
 
 
-TOO_MANY = 429
+_OF_THE_NODE = frozenset({401, 402, 403, 404, 405, TOO_MANY, -32601, -32603, -32002, -32007, -32097})
+_LIMITED = -32005
+_LIMITED_WORDS = ("rate", "too many requests", "capacity", "per second", "request limit", "quota")
+
+
+def of_the_node(error: object) -> TypeGuard[NodeRefused]:
+    """Whether a refusal says something of the node (it is tired, closed, broken), and nothing of what was asked."""
+    if not isinstance(error, NodeRefused):
+        return False
+    if isinstance(error, BatchRefused):
+        return False
+    if error.number in _OF_THE_NODE or (error.number or 0) >= SERVER_ERROR:
+        return True
+    said = error.message.lower()
+    return error.number == _LIMITED and any(words in said for words in _LIMITED_WORDS)
 
 
 class Behind(NodeUnreachable):
     """No node that answers has seen the block that is asked about."""
 
     code = "node_behind"
-
-
-def _number(told: Any) -> int:
-    try:
-        return int(told, 16)
-    except (TypeError, ValueError):
-        message = f"no number: {str(told)[:100]!r}"
-        raise NodeNonsense(message) from None

@@ -5,6 +5,7 @@ reader looks by itself at the pace of the chain.
 """
 
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,6 +33,7 @@ class Doorbell:
     def __init__(self, contract: bytes) -> None:
         self._contract = contract
         self._socket: ClientConnection | None = None
+        self._opened = ExitStack()
         self._tried_at = float("-inf")
         self._told: list[tuple[Told, bool]] = []
 
@@ -83,7 +85,9 @@ class Doorbell:
 
         self._tried_at = time.monotonic()
         try:
-            self._socket = connect(settings.RPC_WS_URL, open_timeout=OPEN_SECONDS, max_size=LARGEST, proxy=None)
+            self._socket = self._opened.enter_context(
+                connect(settings.RPC_WS_URL, open_timeout=OPEN_SECONDS, max_size=LARGEST, proxy=None)
+            )
             for number, what in enumerate((["newHeads"], ["logs", {"address": shown(self._contract)}]), 1):
                 ask = {"jsonrpc": "2.0", "id": number, "method": "eth_subscribe", "params": what}
                 self._socket.send(orjson.dumps(ask).decode())
@@ -105,6 +109,5 @@ class Doorbell:
         return False
 
     def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._socket = None
+        self._opened.close()

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from confirmations import registry, selectors
 from confirmations.errors import LeaseLost, NodeError, NodeNonsense, NodeRefused
 from confirmations.gateway.chain import Chain, Header, Page, Told, chain
+from confirmations.gateway.nodes import Behind, of_the_node
 from confirmations.gateway.socket import Doorbell
 from confirmations.models import Contract, Network
 from confirmations.ranges import Limit, Span, hopeless, refusal_of
@@ -115,9 +116,12 @@ class Reader:
         capturing.hold(self._id, self._lease)
         head = self._net.head()
         final = final_block(self._net, contract.network, head)
-        if not self._still_there(contract):
-            self._go_back(contract)
-            return True
+        try:
+            if not self._still_there(contract):
+                self._go_back(contract)
+                return True
+        except Behind:  # no node that answers has seen what was read already: nothing follows from that
+            return False
         behind = False
         if contract.next_block <= head:
             self._read(contract, head, final)
@@ -135,8 +139,7 @@ class Reader:
         known = selectors.block_hash(self._id, last)
         if known is None:
             return True
-        header = self._net.header(last)
-        return header is not None and header.hash == known
+        return self._net.header_seen(last).hash == known
 
     def _go_back(self, contract: Contract) -> None:
         """Find the highest block that both the chain and we know; read on behind it."""
@@ -169,6 +172,8 @@ class Reader:
             try:
                 page = self._net.page(self.address, first, last, numbers)
             except NodeRefused as error:
+                if of_the_node(error):
+                    raise
                 refusal = refusal_of(error.message, error.data)
                 if hopeless(asked):
                     raise

@@ -205,6 +205,7 @@ RULES = [
         ("import socket", "from urllib.request import urlopen", "import requests", "import httpx", "import boto3"),
         {
             "confirmations/gateway/": "nodes of a chain, and keys that AWS keeps",
+            "confirmations/management/": "what an operator checks by a library that the platform itself does not go by",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
             "jobplatform/chain_server.py": ROOF,

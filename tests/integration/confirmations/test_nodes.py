@@ -150,6 +150,62 @@ def test_a_refusal_is_an_answer_and_no_reason_to_ask_another(nodes: Nodes, chain
     assert nodes.health()[0][1].failures == 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": -32005, "message": "daily request count exceeded, request rate limited"},
+        {"code": -32002, "message": "request timed out"},
+        {"code": -32601, "message": "the method does not exist"},
+        {"code": -32603, "message": "internal error"},
+    ],
+    ids=lambda error: str(error["code"]),
+)
+def test_a_refusal_that_is_about_the_node_is_no_answer(
+    nodes: Nodes, chains: list[Chain], error: dict[str, Any]
+) -> None:
+    nodes.call("eth_getCode")
+    chains[0].error = error
+
+    assert nodes.call("eth_getCode") == "second"
+    assert nodes.batch(LOGS) == ["second"]
+    assert nodes.health()[0][1].failures == 1
+
+
+def test_too_many_results_are_about_the_question(nodes: Nodes, chains: list[Chain]) -> None:
+    nodes.call("eth_getCode")
+    chains[0].error = {"code": -32005, "message": "query returned more than 10000 results"}
+
+    with pytest.raises(NodeRefused, match="10000 results"):
+        nodes.call("eth_getLogs")
+
+    assert nodes.health()[0][1].failures == 0
+
+
+def test_a_node_that_says_when_is_left_alone_even_if_it_is_the_only_one(chains: list[Chain], clock: Clock) -> None:
+    alone = Nodes([chains[0].server.url], chain_id=CHAIN, clock=clock)
+    alone.call("eth_getCode")
+    chains[0].status, chains[0].headers = 429, {"Retry-After": "20"}
+    with pytest.raises(NodeRefused):
+        alone.call("eth_getCode")
+    asked = len(chains[0].server.asked)
+    chains[0].status = 200
+
+    with pytest.raises(NodeRefused, match="left alone") as refused:
+        alone.call("eth_getCode")
+
+    assert (refused.value.retry_after, len(chains[0].server.asked)) == (20, asked)
+    clock.now += 20
+    assert alone.call("eth_getCode") == "first"
+
+
+def test_a_range_that_a_node_has_not_seen_is_asked_of_another(nodes: Nodes, chains: list[Chain]) -> None:
+    nodes.call("eth_getCode")
+    chains[0].error = {"code": -32602, "message": "block range extends beyond current head block"}
+
+    assert nodes.read(LOGS, upto=1) == ["second"]
+    assert nodes.health()[0][1].failures == 0
+
+
 def test_a_node_of_another_chain_is_never_asked_anything_else(nodes: Nodes, chains: list[Chain], clock: Clock) -> None:
     chains[0].chain_id = 1
 

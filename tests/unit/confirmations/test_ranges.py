@@ -42,6 +42,12 @@ DAY = ranges.TRY_AGAIN_SECONDS
         ("block range too large, maximum is 2000 blocks", None, Limit.BLOCKS, 2000),
         ("query timeout exceeded", None, Limit.RESULTS, None),
         ("request timed out", None, Limit.RESULTS, None),
+        ("limited to 0 - 1000 blocks range", None, Limit.BLOCKS, 1000),
+        ("query exceeds max block range 1000", None, Limit.BLOCKS, 1000),
+        ("Max range: 800", None, Limit.BLOCKS, 800),
+        ("at most 1,000 blocks", None, Limit.BLOCKS, 1000),
+        ("ranges over 10000 blocks are not supported", None, Limit.BLOCKS, 10_000),
+        ("block range exceeds 1000", None, Limit.BLOCKS, 1000),
         # nobody knows
         ("", None, Limit.RESULTS, None),
         ("internal error", {"from": 7, "to": None}, Limit.RESULTS, None),

@@ -56,5 +56,28 @@ def test_a_refusal_says_what_to_do(code: int | None, message: str, reply: Reply)
     assert classify(code, message) is reply
 
 
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        ("unknown transaction: 0x12", Reply.UNKNOWN),
+        ("existing txn with same hash", Reply.ACCEPTED),
+        ("OwnNonceAlreadyUsed", Reply.ACCEPTED),
+        ("Gas price below configured minimum gas price", Reply.NEEDS_BUMP),
+        ("underpriced", Reply.NEEDS_BUMP),
+        ("pending sub-pool is full", Reply.BACKPRESSURE),
+        ("sequencer pending tx pool full, please try again", Reply.BACKPRESSURE),
+        ("25/second request limit reached", Reply.BACKPRESSURE),
+        ("Upfront cost exceeds account balance", Reply.FUNDS),
+        ("InsufficientFunds, Account balance: 0, cumulative cost: 1", Reply.FUNDS),
+        ("Intrinsic gas exceeds gas limit", Reply.REBUILD),
+        ("GasLimitExceeded", Reply.FATAL),
+        ("Transaction fee cap exceeded", Reply.FATAL),
+        ("Wrong chainId", Reply.FATAL),
+    ],
+)
+def test_other_clients_have_other_words(message: str, reply: Reply) -> None:
+    assert classify(-32000, message) is reply
+
+
 def test_what_nobody_knows_is_sent_again_and_gets_no_new_nonce() -> None:
     assert classify(-32099, "the moon is full") is Reply.UNKNOWN
