@@ -1,13 +1,14 @@
 """`make demo`: real messages through the whole platform, and a table of what became of each.
 
 Starts everything on this machine, posts good, bad and doubled messages over HTTP, one whose storage fails twice and
-one whose storage never answers, and waits until each has ended. Exits 0 when everything went as it should; on a
-terminal it then stays up until Ctrl-C.
+one whose storage never answers, and waits until each has ended. Then results go on chain (jobplatform/demo_chain.py).
+Exits 0 when everything went as it should; on a terminal it then stays up until Ctrl-C.
 """
 
 import argparse
 import datetime as dt
 import json
+import os
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from jobplatform import demo_chain
 from jobplatform.runfile import RunInfo
 from jobplatform.supervisor import Stack, StackError
 
@@ -160,6 +162,7 @@ def where(info: RunInfo, run_file: Path) -> Table:
         ("admin", f"{info.admin_url}  (user {info.admin_user}, password {info.admin_password})"),
         ("Flower", f"{info.flower_url}  (the same user)"),
         ("API key", info.api_key),
+        *([("chain (JSON-RPC)", info.rpc_url)] if info.rpc_url else []),
         ("all of it", str(run_file)),
     ):
         shown.add_row(name, link)
@@ -189,8 +192,21 @@ def show(info: RunInfo, run_file: Path, console: Console) -> bool:
         for _ in follow(Client(info), sent, console):
             live.update(table(sent))
     console.print(table(sent))
+    good = all(case.right for case in sent)
+    if info.rpc_url is not None:
+        good = show_chain(info, info.rpc_url, console) and good
     console.print(where(info, run_file), soft_wrap=True)
-    return all(case.right for case in sent)
+    return good
+
+
+def show_chain(info: RunInfo, url: str, console: Console) -> bool:
+    """Have results go on chain. True when all were confirmed and an outsider verified each proof."""
+    settlements: list[demo_chain.Settlement] = []
+    with Live(demo_chain.table([]), console=console, refresh_per_second=8, transient=True) as live:
+        for settlements in demo_chain.play(Client(info).call, demo_chain.Chain(url)):
+            live.update(demo_chain.table(settlements))
+    console.print(demo_chain.table(settlements))
+    return demo_chain.right(settlements)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -203,7 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=120)
     data = options.data.resolve()
     storage = f"class:jobplatform.demo_storage.FaultyStorage?location={data / 'storage'}"
-    stack = Stack(data, None, quiet=True, extra_env={"STORAGE_URL": storage})
+    handlers = ",".join(filter(None, (os.environ.get("JOBPLATFORM_HANDLERS"), "jobplatform.demo_orders")))
+    stack = Stack(data, None, quiet=True, extra_env={"STORAGE_URL": storage, "JOBPLATFORM_HANDLERS": handlers})
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stack.ask_to_stop()

@@ -253,6 +253,13 @@ ADMIN_SUBJECTS = {
     "kind": "jobs.KindSettings",
     "schedule": "django_celery_beat.PeriodicTask",
     "message": "ingestion.Message",
+    "network": "confirmations.Network",
+    "contract": "confirmations.Contract",
+    "capture": "confirmations.Contract",  # what is told of its reader has its id
+    "signer": "confirmations.Signer",
+    "transaction": "confirmations.Transaction",
+    "tx": "confirmations.Transaction",  # as events call it
+    "confirmation": "confirmations.Confirmation",
 }
 
 LOGIN_URL = "admin:login"

@@ -42,7 +42,8 @@ USUAL_PORTS = {"PORT": 8000, "LIVE_PORT": 8001, "FLOWER_PORT": 5555}
 NEED_CHAIN = ("signing", "capture")  # left out where no chain is set up (RPC_URL)
 KEYS = ("KEYSTORE_DIR", "KEYSTORE_PASSPHRASE", "KEYSTORE_PASSPHRASE_FILE")  # for the process `signing` alone
 DEVELOPMENT_CHAIN = [
-    "--name", "development", "--finality", "depth", "--depth", "2", "--block-seconds", "1", "--fund", "--allow",
+    "--name", "development", "--finality", "depth", "--depth", "2", "--block-seconds", "1",
+    "--anchor-seconds", "5", "--bump-seconds", "5", "--fund", "--allow",
 ]  # fmt: skip
 STOP_FIRST = ("web", "live", "relay", "beat", "flower")  # then what remains: the workers
 GRACE_SECONDS = 10.0  # for each of the two groups

@@ -101,11 +101,14 @@ class Action:
 
 Gate = Callable[[SubmitRequest], Refusal | None]
 Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+PageSection = Callable[[Any], Mapping[str, Any] | None]
+"""What the page of one job in the admin says beside; asked with the job's row, once a page and never by the API."""
 Explain = Callable[[UUID, UUID], tuple[str, str] | None]
 """Why a job (its project, its id) stands in a stage that an app looks after: a stable code and a sentence."""
 
 stages: Registry[Explain] = Registry("stage")
 submit_gates: Registry[Gate] = Registry("submit gate")
 job_sections: Registry[Section] = Registry("job section")
+page_sections: Registry[PageSection] = Registry("page section")
 intervention_actions: Registry[Action] = Registry("intervention action")
 invariants: Registry[Invariant] = Registry("invariant")

@@ -13,7 +13,7 @@ from jobplatform.admin.audited import AuditedAdmin
 
 VIEWERS, OPERATORS = "viewers", "operators"
 
-_SEEN = ("jobs", "events", "projects", "ingestion", "django_celery_beat")
+_SEEN = ("jobs", "events", "projects", "ingestion", "confirmations", "django_celery_beat")
 """Apps whose rows everybody of the staff may look at."""
 
 _OPERATED = (
@@ -27,6 +27,8 @@ _OPERATED = (
     "change_kindsettings",
     "change_intervention",
     "operate_project",
+    "pause_signer",
+    "repair",
     "add_periodictask",
     "change_periodictask",
     "add_intervalschedule",

@@ -50,6 +50,16 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     (
+        "Chain",
+        (
+            Entry("Confirmations", "verified", "confirmations.Confirmation"),
+            Entry("Transactions", "receipt_long", "confirmations.Transaction"),
+            Entry("Signers", "draw", "confirmations.Signer"),
+            Entry("Contracts", "description", "confirmations.Contract"),
+            Entry("Networks", "hub", "confirmations.Network"),
+        ),
+    ),
+    (
         "Log",
         (
             Entry("Events", "history", "events.Event"),

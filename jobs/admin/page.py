@@ -172,10 +172,11 @@ def _values(job: Job) -> list[tuple[str, markup.Shown]]:
 
 def _sections(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
     """What apps above the engine say about the job. A name `<noun>_id` becomes a link to that subject's page."""
-    if not len(extensions.job_sections):
-        return []
-    shown = serializers.show_job(selectors.job(job.project_id, job.id))
-    said = [(name, shown.get(name)) for name, _ in extensions.job_sections]
+    said: list[tuple[str, Any]] = []
+    if len(extensions.job_sections):
+        shown = serializers.show_job(selectors.job(job.project_id, job.id))
+        said += [(name, shown.get(name)) for name, _ in extensions.job_sections]
+    said += [(name, section(job)) for name, section in extensions.page_sections]
     return [
         (name.replace("_", " "), [_said(key, value) for key, value in section.items()])
         for name, section in said

@@ -214,6 +214,7 @@ RULES = [
             "jobplatform/servers.py": ROOF,
             "jobplatform/supervisor.py": ROOF,
             "jobplatform/demo.py": ROOF,
+            "jobplatform/demo_chain.py": ROOF,
         },
     ),
     Rule(

@@ -32,6 +32,9 @@ class Command(BaseCommand):
         parser.add_argument("--finality", choices=[f.value for f in Finality], default=Finality.FINALIZED)
         parser.add_argument("--depth", type=int, default=64, help="blocks on top, where the finality is depth")
         parser.add_argument("--block-seconds", type=float, default=12.0)
+        parser.add_argument("--batch-seconds", type=float, default=2.0, help="a batch waits so long for others")
+        parser.add_argument("--anchor-seconds", type=float, default=10.0, help="an anchor waits so long for others")
+        parser.add_argument("--bump-seconds", type=float, default=60.0, help="unmined for so long: higher fees")
         parser.add_argument("--address", default="", help="a JobRegistry that is there already")
         parser.add_argument("--key", default="signer.json", help="file in KEYSTORE_DIR; made if it is not there")
         parser.add_argument("--kms", default="", help="a key of AWS KMS instead")
@@ -95,7 +98,8 @@ class Command(BaseCommand):
 
 
 def _options(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("finality", "depth", "block_seconds")}
+    names = ("finality", "depth", "block_seconds", "batch_seconds", "anchor_seconds", "bump_seconds")
+    return {name: options[name] for name in names}
 
 
 def _allow(chain_id: int, address: bytes) -> None:

@@ -134,9 +134,7 @@ def test_a_signer_is_paused_and_resumed_by_an_operator(call: Call, world: World,
 
 
 def test_a_tenant_key_does_not_see_signers(call: Call, ours: Tenant) -> None:
-    _, issued = projects.create_project_with_key(
-        name="New", held=scopes.ALL, actor="key:x", by_key=ours.key_id
-    )
+    _, issued = projects.create_project_with_key(name="New", held=scopes.ALL, actor="key:x", by_key=ours.key_id)
 
     answer = call("GET", "/api/v1/signers", key=issued.text)
 
