@@ -16,6 +16,7 @@ from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from events import log
+from jobplatform import chain_metrics
 from jobs import figures, registry, tallies, tuning
 
 MOST_UNREAD = 5_000
@@ -45,6 +46,8 @@ def collect() -> Iterator[Metric]:
     yield from _slots()
     yield from _processes()
     yield from _undecided()
+    if settings.RPC_URLS:
+        yield from chain_metrics.collect()
     yield from _consumers()
     yield from _database()
 

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 
 from confirmations.models import Network
 from events.models import AuditRecord
+from jobplatform import chain_metrics
 from projects import scopes
 from projects import services as projects
 from tests.integration.confirmations.conftest import World
@@ -139,3 +140,24 @@ def test_a_tenant_key_does_not_see_signers(call: Call, ours: Tenant) -> None:
     answer = call("GET", "/api/v1/signers", key=issued.text)
 
     assert (answer.status_code, answer.json()["detail"]) == (403, "This needs the scope signers:read.")
+
+
+def test_metrics_tell_how_far_the_chain_is_read_and_what_waits(world: World, confirmed: dict[str, UUID]) -> None:
+    world.submit(2)
+    world.ask()
+    world.send()
+    world.watch()
+
+    found = {
+        sample.name.removeprefix("jobplatform_"): sample.value
+        for family in chain_metrics.collect()
+        for sample in family.samples
+        if sample.labels.get("standing") in {None, "sent"} and sample.labels.get("mode") in {None, "batch"}
+    }
+
+    assert found["capture_complete_block"] == world.node.head()
+    assert (found["signer_nonces_open"], found["signer_resting"]) == (2, 0)
+    assert found["confirmations_open"] == 2
+    assert 3_000 < found["transaction_gas_per_job"] < 20_000  # three jobs share it
+    assert found["signer_balance_wei"] > 0
+    assert found["capture_sweep_misses_total"] == 0
