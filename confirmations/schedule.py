@@ -8,7 +8,7 @@ _SCHEDULES = (
     Scheduled(
         "keep the readers of contracts at it",
         "confirmation.ensure_capture",
-        10,
+        30,
         description="Sees that every contract is read, and takes over from a reader that has gone silent.",
     ),
     Scheduled(

@@ -55,6 +55,11 @@ DATABASE_ROLES = _text("DATABASE_ROLES", "jobplatform")  # begins the names of t
 BROKER_URL = _text("BROKER_URL")  # redis://, rediss://, redis+socket://, amqp://
 STORAGE_URL = _text("STORAGE_URL", f"file://{BASE_DIR}/.data/storage")  # file:///dir or s3://bucket?endpoint_url=
 RPC_URLS = _names("RPC_URL")  # comma separated JSON-RPC URLs of the chain, the preferred first; empty: no chain
+RPC_URLS_OF = {  # RPC_URL_<chain id>: the same for one chain, where there are several
+    int(name.removeprefix("RPC_URL_")): _names(name)
+    for name in os.environ
+    if name.startswith("RPC_URL_") and name.removeprefix("RPC_URL_").isdecimal()
+}
 RPC_WS_URL = _text("RPC_WS_URL")  # WebSocket of one of them, which announces new blocks; empty: they are asked for
 KEYSTORE_DIR = _text("KEYSTORE_DIR")  # keys of signers, and bounds.json: for the workers of the queue `signing` alone
 KEYSTORE_PASSPHRASE = _text("KEYSTORE_PASSPHRASE")  # opens them, unless a file has it:

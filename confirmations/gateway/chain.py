@@ -211,10 +211,22 @@ class Chain:
 @cache
 def chain(chain_id: int) -> Chain:
     """The network of this id. Raises `NodeUnreachable`: the environment names no node."""
-    if not settings.RPC_URLS:
+    return Chain(Nodes(_urls(chain_id), chain_id=chain_id))
+
+
+@cache
+def second(chain_id: int) -> Chain:
+    """The same, by its other nodes first where there are several: who checks does not ask who was asked before."""
+    first, *others = _urls(chain_id)
+    return Chain(Nodes([*others, first], chain_id=chain_id))
+
+
+def _urls(chain_id: int) -> list[str]:
+    found: list[str] = settings.RPC_URLS_OF.get(chain_id) or settings.RPC_URLS
+    if not found:
         message = "The environment names no node of a chain (RPC_URL)."
         raise NodeUnreachable(message)
-    return Chain(Nodes(settings.RPC_URLS, chain_id=chain_id))
+    return found
 
 
 MOST_AT_ONCE = 100

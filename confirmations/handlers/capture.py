@@ -42,7 +42,8 @@ class Capture(BaseModel):
 @handler(
     CAPTURE,
     payload=Capture,
-    retry=Retry(max_attempts=100, backoff=exponential(1, factor=2, cap=30)),
+    # It comes back before its lease is over, or others would be called for.
+    retry=Retry(max_attempts=1000, backoff=exponential(1, factor=2, cap=20)),
     timeout=300,
     batch=Batch(1),
     unique=Unique(("contract_id", "turn")),

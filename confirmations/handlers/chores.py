@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from confirmations import selectors
 from confirmations.errors import NodeError
-from confirmations.gateway.chain import Receipt, chain
+from confirmations.gateway.chain import Receipt, chain, second
 from confirmations.handlers.capture import final_block, ours
 from confirmations.models import Contract, Network, Signer
 from confirmations.services import calling, capturing, sending, watching
@@ -116,7 +116,7 @@ def replay(job: Run[Replay]) -> Done:
 
 
 def _sweep(job: Run[Replay], contract: Contract) -> list[tuple[int, int]]:
-    net = chain(contract.network_id)
+    net = second(contract.network_id)
     network = Network.objects.get(chain_id=contract.network_id)
     final = min(final_block(net, network, net.head()), contract.next_block - 1)
     first = contract.deploy_block if contract.swept_to is None else contract.swept_to + 1

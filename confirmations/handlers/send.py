@@ -21,7 +21,7 @@ from confirmations.gas import Line
 from confirmations.gateway.chain import Chain, chain
 from confirmations.models import Signer
 from confirmations.replies import Reply, classify
-from confirmations.services import sending
+from confirmations.services import sending, watching
 from confirmations.services.calling import SEND, call_sender
 from confirmations.services.sending import Answer, Made, Unsent
 from confirmations.states import Duty, Mode
@@ -59,6 +59,9 @@ def send(job: Run[Send]) -> Done | Reject:
     except Signer.DoesNotExist:
         return Reject("no_such_signer")
     sent = 0
+    if signer.id not in _looked_at:
+        _look_at(signer)
+        signer = selectors.signer(signer.id)
     for _ in range(ROUNDS):
         if job.cancelled or slots.stopping():
             break
@@ -74,6 +77,21 @@ def send(job: Run[Send]) -> Done | Reject:
             break
     _come_back(signer)
     return Done({"sent": sent}, metrics={"transactions": sent})
+
+
+_looked_at: set[UUID] = set()
+
+
+def _look_at(signer: Signer) -> None:
+    """Once in each process, before it signs: the chain has used no nonce that was not given away here.
+
+    Tables that were restored from a backup do not know what was sent since, and would send it once more.
+    """
+    told = chain(signer.network_id).account(bytes(signer.address))
+    watching.account(signer.id, nonce=told.nonce, balance=told.balance)
+    if told.nonce > signer.next_nonce:
+        watching.halt(signer, signer.next_nonce)
+    _looked_at.add(signer.id)
 
 
 def _come_back(signer: Signer) -> None:

@@ -26,6 +26,8 @@ from confirmations.replies import Reply
 from confirmations.results import job_bytes, shown
 from confirmations.selectors import Heap
 from confirmations.services.asked import ask_person
+from confirmations.services.calling import call_reader
+from confirmations.services.capturing import unread
 from confirmations.states import Duty, Mode, Step, Try
 from events import log
 from events.log import NewEvent
@@ -332,6 +334,8 @@ def answered(signer: Signer, answers: Sequence[Answer]) -> None:
             rows = cur.fetchall()
         if rows:
             log.append([_submitted(signer, row) for row in rows])
+            for contract_id, turn in unread():
+                call_reader(contract_id, turn)
         for one in answers:
             if one.reply in FOR_A_PERSON:
                 stick(one.transaction_id, f"refused_{one.reply}", one.said)

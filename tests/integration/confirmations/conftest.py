@@ -57,6 +57,8 @@ def node() -> Iterator[Anvil]:
 def forget() -> None:
     """Nothing of another test's node is known any more."""
     gateway.chain.cache_clear()
+    gateway.second.cache_clear()
+    send._looked_at.clear()
     send._lines.cache_clear()
     send._is_there.cache_clear()
 

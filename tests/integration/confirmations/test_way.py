@@ -1,10 +1,10 @@
 """The way of a result to the chain and back, on a real node: sent, read, final; in the three modes."""
 
 from confirmations import merkle
-from confirmations.models import Anchor, Attempt, Confirmation, Log, Transaction
+from confirmations.models import Anchor, Attempt, Confirmation, Log, Signer, Transaction
 from confirmations.results import job_bytes
-from confirmations.states import Step
-from jobs.models import Job
+from confirmations.states import Duty, Step
+from jobs.models import Intervention, Job
 from tests.integration.confirmations.conftest import World
 from tests.integration.jobs.conftest import events
 
@@ -83,3 +83,16 @@ def test_a_lane_goes_on_when_its_first_is_final(world: World) -> None:
 
     assert world.statuses(ids) == ["confirmed", "queued"]
     assert Job.objects.get(id=ids[1]).gate == 0
+
+
+def test_a_signer_whose_nonces_were_used_elsewhere_signs_nothing(world: World) -> None:
+    Signer.objects.update(next_nonce=0)  # as in tables that were restored from a backup
+
+    (job,) = world.submit()
+    world.ask()
+    world.send()
+
+    assert (world.signer.duty, Transaction.objects.count()) == (Duty.HALTED, 0)
+    assert Intervention.objects.get(resolved_at=None).reason == "foreign_nonce"
+    assert world.statuses([job]) == ["confirming"]
+    assert [event["duty"] for event in events("signer.paused")] == ["halted"]
