@@ -1,5 +1,6 @@
 """A node, a platform's tables that lead to it, and the steps of its processes in this one."""
 
+import contextlib
 import datetime as dt
 import json
 import secrets
@@ -12,7 +13,7 @@ from django.core.management import call_command
 from pydantic import BaseModel
 
 from confirmations import keys, signing
-from confirmations.errors import LeaseLost
+from confirmations.errors import LeaseLost, NodeError
 from confirmations.gateway import chain as gateway
 from confirmations.handlers import chores, send
 from confirmations.handlers.capture import Reader
@@ -102,6 +103,24 @@ class World:
         worker = Worker(registry.get("confirmation.send"), "signer")
         while claimed := worker.claim():
             worker.run(list(claimed))
+
+    def send_quietly(self, *deaths: type[BaseException]) -> None:
+        """The same, and the process may die; what it held comes back as the rescue of a dead process brings it."""
+        worker = Worker(registry.get("confirmation.send"), "signer")
+        for _ in range(3):  # what comes back at once, because a node does not answer, is not asked for for ever
+            claimed = worker.claim()
+            if not claimed:
+                return
+            try:
+                worker.run(list(claimed))
+            except deaths:
+                Job.objects.filter(id__in=[job.id for job in claimed]).update(status="queued", claimed_by=None)
+                return
+
+    def read_quietly(self) -> None:
+        """Let a reader come as far as it gets."""
+        with contextlib.suppress(NodeError):
+            self.read()
 
     def read(self) -> None:
         """Let a reader come to the end of the chain."""
