@@ -37,7 +37,10 @@ def captured() -> list[Captured]:
             " from confirmations_contract c join confirmations_network n on n.chain_id = c.network_id where c.active"
             " order by c.id"
         )
-        return [Captured(*row[:2], float(row[2]), row[3], row[4], float(row[5]), *row[6:]) for row in cur.fetchall()]
+        return [
+            Captured(row[0], row[1], float(row[2]), row[3], row[4], float(row[5]), row[6], row[7], row[8])
+            for row in cur.fetchall()
+        ]
 
 
 @dataclass(frozen=True, slots=True)

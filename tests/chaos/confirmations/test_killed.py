@@ -59,6 +59,11 @@ def settled(
     gateway.chain.cache_clear()
 
 
+def another_block(platform: Platform, node: Anvil) -> None:
+    head = node.head()
+    platform.wait_until(lambda: node.head() > head, "a block")
+
+
 def test_whoever_dies_each_result_stands_on_chain_once(settled: Platform, node: Anvil) -> None:
     dice = random.Random(1)
     settled.relay()
@@ -67,8 +72,7 @@ def test_whoever_dies_each_result_stands_on_chain_once(settled: Platform, node: 
     for _ in range(ROUNDS):
         for mode in ("single", "batch", "anchor"):
             ids += settled.submit("test.silent", dice.randint(1, 6), confirm=mode)
-        head = node.head()
-        settled.wait_until(lambda before=head: node.head() > before, "a block")
+        another_block(settled, node)
         queue = dice.choice(QUEUES)
         running[queue].kill()
         running[queue] = settled.worker(queue, concurrency=2, beside=True)
@@ -78,8 +82,7 @@ def test_whoever_dies_each_result_stands_on_chain_once(settled: Platform, node: 
     def ended() -> bool:
         calling.call("confirmation.watch", {})
         calling.call("confirmation.ensure_capture", {})
-        head = node.head()
-        settled.wait_until(lambda: node.head() > head, "a block")
+        another_block(settled, node)
         return settled.by_status(ids) == {"confirmed": len(ids)}
 
     settled.wait_until(ended, "all to be confirmed", seconds=120)

@@ -131,7 +131,7 @@ def test_every_job_has_one_event_and_every_nonce_its_use(  # noqa: C901 - the ru
         settings=settings(
             max_examples=25,
             derandomize=True,  # else some run might take nothing back
-            stateful_step_count=25,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
