@@ -94,7 +94,11 @@ class SignersView(ApiView):
     name = "Signers"
     scopes = {"GET": "signers:read"}
 
-    @extend_schema(operation_id="signers_list", parameters=LIST_PARAMETERS, responses={200: page_of(SignerShown)})
+    @extend_schema(
+        operation_id="signers_list",
+        parameters=LIST_PARAMETERS,
+        responses={200: page_of(SignerShown), **PROBLEMS},
+    )
     def get(self, request: ApiRequest) -> Response:
         """List signers."""
         page = CursorPage(request)

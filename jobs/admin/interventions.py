@@ -1,11 +1,12 @@
 """Interventions in the admin: what only a person may decide, and the way to the act that decides it."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
@@ -15,7 +16,7 @@ from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import ProjectFilter
 from jobplatform.backoffice.markup import Look, badge
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
-from jobs.admin import acts
+from jobs.admin import acts, decisions
 from jobs.models import Intervention
 
 OPEN, RESOLVED = Look("ask", "back_hand"), Look("good", "check_circle")
@@ -48,6 +49,18 @@ class InterventionAdmin(ReadOnlyAdmin):
     fields = ["state", "subject", "reason", "shown_evidence", "allowed", "opened", "decision", "decision_reason"]
     readonly_fields = ["state", "subject", "shown_evidence", "allowed", "opened", "decision"]
 
+    def get_urls(self) -> list[URLPattern]:
+        """The forms of decisions beside Django's own addresses."""
+        form = path(
+            "<uuid:intervention_id>/decide/<slug:action>/",
+            self.admin_site.admin_view(self._decide),
+            name="jobs_intervention_decide",
+        )
+        return [form, *super().get_urls()]
+
+    def _decide(self, request: HttpRequest, intervention_id: UUID, action: str) -> HttpResponse:
+        return decisions.decide(self, request, intervention_id, action)
+
     @display(description="Reason")
     def why(self, row: Intervention) -> str:
         """Why a person is asked."""
@@ -71,7 +84,11 @@ class InterventionAdmin(ReadOnlyAdmin):
 
     @display(description="Allowed actions")
     def allowed(self, row: Intervention) -> SafeString:
-        """What may be decided; for a job, where it is."""
+        """What may be decided, and where it is."""
+        if here := decisions.open_to(row):
+            return format_html_join(
+                " · ", '<a class="jp-link" href="{}">{}</a>', ((where, act.title) for where, act in here)
+            )
         if row.subject_type != "job" or row.resolved_at is not None:
             return markup.words(row.actions, 20)
         chosen = [acts.BY_DECISION[name] for name in row.actions if name in acts.BY_DECISION]

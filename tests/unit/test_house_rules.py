@@ -206,6 +206,7 @@ RULES = [
         {
             "confirmations/gateway/": "nodes of a chain, and keys that AWS keeps",
             "confirmations/management/": "what an operator checks by a library that the platform itself does not go by",
+            "docs/verify_proof.py": "it is nobody's but the one's who trusts nobody",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
             "jobplatform/chain_server.py": ROOF,
