@@ -87,6 +87,17 @@ def unmined(signer_id: UUID) -> int:
     return number
 
 
+def lowest_unmined(signer_id: UUID) -> int | None:
+    """The first nonce of a signer that is given away and not used yet, as far as is known."""
+    with log.cursor() as cur:
+        cur.execute(
+            "select min(nonce) from confirmations_transaction where signer_id = %s and step = any(%s)",
+            (signer_id, list(UNMINED)),
+        )
+        ((nonce,),) = cur.fetchall()
+    return None if nonce is None else int(nonce)
+
+
 def signer(signer_id: UUID) -> Signer:
     """A signer with its network. Raises `Signer.DoesNotExist`."""
     return Signer.objects.select_related("network").get(id=signer_id)

@@ -87,6 +87,11 @@ def price(network: Network, market: Market, before: Fees | None) -> Fees | None:
     return pricing.bump(before, cap=network.fee_cap, wanted=wanted)
 
 
+def is_short(network: Network, market: Market, fees: Fees | None) -> bool:
+    """Whether what an attempt offers gets it into no block as things stand."""
+    return fees is None or fees.fee < market.next_base + network.least_tip or fees.tip < network.least_tip
+
+
 def sign(by: Key, bounds: Bounds, *, nonce: int, to: bytes, data: bytes, gas: int, offered: Fees, spent: int) -> Signed:
     """Sign a call with a key, if it may be used for it. `spent`: wei that may have been spent today.
 

@@ -18,15 +18,17 @@ from confirmations.errors import (
     WrongChain,
 )
 from confirmations.gas import Line
-from confirmations.gateway.chain import Chain, chain
+from confirmations.gateway.chain import Chain, Market, chain
 from confirmations.models import Signer
 from confirmations.replies import Reply, classify
 from confirmations.services import sending, watching
 from confirmations.services.calling import SEND, call_sender
 from confirmations.services.sending import Answer, Made, Unsent
-from confirmations.states import Duty, Mode
+from confirmations.states import Duty, Mode, Try
 from jobs import Batch, Done, Lane, Reject, Retry, Run, Unique, Wait, exponential, handler, slots
 
+PATIENCE = 8
+"""Times the network's bump_seconds: so long an offer that is good enough may stay unmined."""
 ROUNDS = 50
 """So often a job looks for more before it makes way for the next one."""
 
@@ -133,32 +135,45 @@ def _answer(one: Unsent, error: NodeError | None) -> Answer:
 
 # ---------------------------------------------------------------------------------------------- bytes
 def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> list[Unsent]:
-    """The same with bytes for those that have none, kept before they are returned."""
-    ready: list[Unsent] = []
-    lacking: list[Unsent] = []
-    for one in work:
-        (lacking if _wants_bytes(signer, one) else ready).append(one)
-    if not lacking:
-        return ready
-    key, bounds = signing.key_of(signer), signing.bounds_of(signer.network_id)
+    """The same with new bytes for those that want some, kept before they are returned."""
+    wanting = [one for one in work if one.wants_bytes or _stale(signer, one)]
+    if not wanting:
+        return list(work)
     market = net.market()
+    # What offers enough leaves as it is once more: it may have been dropped, or waits for a nonce before it.
+    # Nobody can say what keeps back the first of them if it goes on and on: a node looks anew at one that offers more.
+    lowest, patience = selectors.lowest_unmined(signer.id), PATIENCE * signer.network.bump_seconds
+    wanting = [
+        one
+        for one in wanting
+        if one.wants_bytes
+        or signing.is_short(signer.network, market, one.fees)
+        or (one.nonce == lowest and one.waited > patience)
+    ]
+    made = _new_bytes(signer, market, wanting) if wanting else {}
+    ready = [sending.with_attempt(one, made[one.id]) if one.id in made else one for one in work]
+    return [one for one in ready if not one.wants_bytes]
+
+
+def _stale(signer: Signer, one: Unsent) -> bool:
+    return one.waited > signer.network.bump_seconds and one.state == Try.SENT
+
+
+def _new_bytes(signer: Signer, market: Market, wanting: Sequence[Unsent]) -> dict[UUID, Made]:
+    """New attempts, kept. What cannot have one is left as it is, or a person is asked."""
+    key, bounds = signing.key_of(signer), signing.bounds_of(signer.network_id)
     spent = selectors.spent_today(signer.id)
     made: list[Made] = []
-    for one in lacking:
+    for one in wanting:
         if one.refused >= sending.MOST_REBUILT:
             _stick(one, "refused_too_often")
             continue
         offered = one.offer or signing.price(signer.network, market, one.fees if one.reply != Reply.REBUILD else None)
         if offered is None:
-            if one.fees is not None:
+            if one.wants_bytes and one.fees is not None:
                 _stick(one, "fee_cap")
-                continue
-            break  # the base fee is beyond the cap: what has no bytes yet waits until it falls
-        used = (
-            gas.TRANSFER
-            if one.frees
-            else _lines(signer.network_id, one.contract, bytes(signer.address))[one.mode].of(one.count)
-        )
+            continue  # the base fee is beyond the cap: it waits until that falls
+        used = _gas(signer, one)
         to, data = (bytes(signer.address), b"") if one.frees else (one.contract, one.data)
         try:
             found: Signed = signing.sign(
@@ -170,13 +185,13 @@ def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> list[Unse
         spent += used * offered.fee
         made.append(Made(one.id, one.number + 1, found, offered, used, one.frees))
     sending.signed(made)
-    fresh = {one.transaction_id: one for one in made}
-    ready += [sending.with_attempt(one, fresh[one.id]) for one in lacking if one.id in fresh]
-    return sorted(ready, key=lambda one: one.nonce)
+    return {one.transaction_id: one for one in made}
 
 
-def _wants_bytes(signer: Signer, one: Unsent) -> bool:
-    return one.wants_bytes or (one.waited > signer.network.bump_seconds and one.state == "sent")
+def _gas(signer: Signer, one: Unsent) -> int:
+    if one.frees:
+        return gas.TRANSFER
+    return _lines(signer.network_id, one.contract, bytes(signer.address))[one.mode].of(one.count)
 
 
 def _stick(one: Unsent, reason: str, said: str = "") -> None:

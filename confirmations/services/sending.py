@@ -268,7 +268,16 @@ def signed(made: Sequence[Made]) -> None:
 def with_attempt(one: Unsent, made: Made) -> Unsent:
     """The same with its new attempt."""
     return replace(
-        one, number=made.number, raw=made.signed.raw, fees=made.fees, gas=made.gas, state=Try.SIGNED, step=Step.SIGNED
+        one,
+        number=made.number,
+        raw=made.signed.raw,
+        fees=made.fees,
+        gas=made.gas,
+        state=Try.SIGNED,
+        step=Step.SIGNED,
+        offer=None,
+        freed=made.frees,
+        reply="",
     )
 
 
