@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import urllib.request
+from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -102,6 +103,17 @@ class Anvil:
         """Its pool of transactions that are in no block."""
         found: dict[str, Any] = self.call("txpool_content")
         return found
+
+    def sent(self) -> dict[str, int]:
+        """How many transactions it has of each address, in blocks and in its pool."""
+        senders = [
+            one["from"]
+            for number in range(self.head() + 1)
+            for one in self.call("eth_getBlockByNumber", hex(number), True)["transactions"]
+        ]
+        for pool in self.waiting().values():
+            senders += [address for address, ones in pool.items() for _ in ones]
+        return dict(Counter(address.lower() for address in senders))
 
     def nonce(self, address: bytes) -> int:
         """What the chain expects of an address next."""

@@ -156,6 +156,8 @@ class Nodes:
             try:
                 health.chain_id = number(node.call("eth_chainId"))
             except NodeRefused as error:  # it answers what was asked here, and nothing else
+                if of_the_node(error):
+                    raise
                 message = f"{node.name} does not say of which chain it is: {error.message[:200]}"
                 raise NodeNonsense(message) from None
         if health.chain_id != self.chain_id:

@@ -112,7 +112,7 @@ def replay(job: Run[Replay]) -> Done:
         for blocks, found in _sweep(job, contract):
             read, missed = read + blocks, missed + found
             job.progress(read, read, f"{missed} missed")
-    return Done({"blocks": read, "missed": missed}, metrics={"missed": missed})
+    return Done(metrics={"blocks": read, "missed": missed})
 
 
 def _sweep(job: Run[Replay], contract: Contract) -> list[tuple[int, int]]:

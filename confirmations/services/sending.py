@@ -190,8 +190,8 @@ _UNSENT = """
 select t.id, t.nonce, t.step, t.data, c.address, t.mode, t.count, a.id, coalesce(a.number, 0), a.raw, a.tip, a.fee,
        a.gas, t.frees, a.state, coalesce(a.reply, ''),
        (select count(*) from confirmations_attempt r where r.transaction_id = t.id and r.state = 'refused'),
-       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0), t.offer,
-       coalesce(a.frees, false)
+       coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0),
+       (t.offer ->> 'tip')::bigint, (t.offer ->> 'fee')::bigint, coalesce(a.frees, false)
 from confirmations_transaction t
 join confirmations_contract c on c.id = t.contract_id
 left join lateral (
@@ -218,8 +218,8 @@ def _unsent(row: tuple[Any, ...]) -> Unsent:
         id=row[0], nonce=row[1], step=Step(row[2]), data=bytes(row[3]), contract=bytes(row[4]), mode=Mode(row[5]),
         count=row[6], attempt_id=row[7], number=row[8], raw=None if row[9] is None else bytes(row[9]), fees=fees,
         gas=row[12], frees=row[13], state=None if row[14] is None else Try(row[14]), reply=row[15], refused=row[16],
-        waited=float(row[17]), offer=None if row[18] is None else Fees(row[18]["tip"], row[18]["fee"]),
-        freed=row[19],
+        waited=float(row[17]), offer=None if row[18] is None else Fees(row[18], row[19]),
+        freed=row[20],
     )  # fmt: skip
 
 

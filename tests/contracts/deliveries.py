@@ -11,8 +11,6 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
-from confirmations.models import Network, Signer
-from confirmations.selectors import SEND
 from ingestion import services as ingestion
 from jobs import bulk, services, slots, store, window, workers
 from jobs.bell import bell
@@ -45,14 +43,7 @@ def _bulk() -> UUID:
     return services.submit_many(project_id=PROJECT, requests=[request])[0].id
 
 
-def _signer() -> UUID:
-    Network.objects.create(chain_id=31337, name="chain")
-    Signer.objects.create(id=MESSAGE, network_id=31337, address=bytes(20))
-    request = JobRequest(SEND, {"signer_id": str(MESSAGE)})
-    return services.submit_many(project_id=PROJECT, requests=[request])[0].id
-
-
-ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk, SEND: _signer}
+ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk}
 """Kinds whose example says nothing unless its subject exists: what makes it, and the job. The others are submitted."""
 
 
@@ -122,7 +113,7 @@ def crashed_before_commit(kind: Kind[Any]) -> None:
     first, second = Worker(kind, "one"), Worker(kind, "two")
     jobs = first.claim()
     first.dies(jobs)
-    assert first.run(list(jobs)) == {"late": len(jobs)}  # all of it but the commit, which the fence keeps out
+    assert _kept_out(first.run(list(jobs)), jobs)  # all of it but the commit, which the fence keeps out
     second.run(second.claim())
 
 
@@ -132,7 +123,12 @@ def late_worker(kind: Kind[Any]) -> None:
     jobs = first.claim()
     first.dies(jobs)
     second.run(second.claim())
-    assert first.run(list(jobs)) == {"late": len(jobs)}
+    assert _kept_out(first.run(list(jobs)), jobs)
+
+
+def _kept_out(counts: dict[str, int], jobs: list[Claimed]) -> bool:
+    """Nothing was committed: the fence was met at the end, or before, by a handler that told of its progress."""
+    return counts in ({"late": len(jobs)}, {})
 
 
 DISTURBED = (twice, crashed_before_commit, late_worker)
@@ -142,15 +138,21 @@ DISTURBED = (twice, crashed_before_commit, late_worker)
 ENGINE = re.compile(
     r"(jobs_(attempt|doorbell|worker|shelf|tally|timing)|events_(event_\d+|era|clock|consumer)|django_.*|auth_permission)\Z"
 )
+IDS = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|^[0-9a-f]{64}$"
+"""Ids within a text, and hashes of them."""
 VOLATILE = {"uuid", "timestamp with time zone", "interval"}
 
 
 def what_is_there(job: UUID, storage: Path) -> dict[str, Any]:
-    """Rows of every table but the engine's own book-keeping, without ids and times; and the objects in storage."""
+    """Rows of every table but the engine's own book-keeping, without ids and times; and the objects in storage.
+
+    What is written on chain holds ids: of hashes and bytes of confirmations is not spoken here.
+    """
     found: dict[str, Any] = {}
     columns = _ask(
         "select table_name, column_name from information_schema.columns where table_schema = 'public'"
-        " and data_type <> all(%s) and column_name <> 'id' and column_default is null order by 1, 2",
+        " and data_type <> all(%s) and (data_type, table_name ~ '^confirmations_') <> ('bytea', true)"
+        " and column_name <> 'id' and column_default is null order by 1, 2",
         list(VOLATILE),
     )
     tables: dict[str, list[str]] = {}
@@ -158,7 +160,7 @@ def what_is_there(job: UUID, storage: Path) -> dict[str, Any]:
         if not ENGINE.match(table) and table not in {"jobs_job", "events_event"}:
             tables.setdefault(table, []).append(column)
     for table, names in tables.items():
-        listed = ", ".join(f'"{name}"::text' for name in names)
+        listed = ", ".join(f"""regexp_replace("{name}"::text, '{IDS}', '#', 'g')""" for name in names)
         found[table] = Counter(_ask(f'select {listed} from "{table}"'))
     found["jobs"] = Counter(_ask("select kind, status, output::text from jobs_job where id <> %s", job))
     found["job"] = _ask("select status, output::text from jobs_job where id = %s", job)

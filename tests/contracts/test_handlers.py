@@ -3,7 +3,9 @@
 Parametrised by the registry: a new kind is tested with its example as soon as it is registered.
 """
 
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,18 @@ from events.models import Consumer
 from events.services import report
 from jobs import Done, Park, Run, handler, registry
 from jobs.registry import Kind
+from tests.anvil import Anvil
+from tests.contracts.chain import ON_CHAIN
 from tests.contracts.deliveries import ARRANGED, DISTURBED, PROJECT, arrange, once, what_is_there
 from tests.databases import Cluster, django_on
+from tests.world import make_keystore, world_of
 
 pytestmark = pytest.mark.timeout(120)
 
 KINDS = [kind for kind in registry.kinds() if not kind.name.startswith("test.")]
 
 Deliver = Callable[[Kind[Any]], None]
+Delivered = Callable[..., dict[str, Any]]
 
 
 class Nothing(BaseModel):
@@ -37,23 +43,42 @@ def undisturbed() -> dict[str, Any]:
     return {}
 
 
-def delivered(kind: Kind[Any], deliver: Deliver, cluster: Cluster, storage: Path, settings: Any) -> dict[str, Any]:
-    """What is there after a job of this kind was delivered like this, to a database and a storage of its own."""
-    storage.mkdir()
-    settings.STORAGE_URL = f"file://{storage}"
-    url = cluster.make()
-    try:
-        with django_on(url):
-            job = arrange(kind)
-            deliver(kind)
-            return what_is_there(job, storage)
-    finally:
-        cluster.drop(url)
+@pytest.fixture(scope="module")
+def keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key that signs; the same for each delivery, so that they can be compared."""
+    return make_keystore(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def delivered(
+    cluster: Cluster, tmp_path: Path, settings: Any, keystore: Path, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Delivered]:
+    """What is there after a job of a kind was delivered in some way, to a database, a storage and a chain of its own."""
+
+    def deliver_to_new(kind: Kind[Any], deliver: Deliver, on: Cluster = cluster) -> dict[str, Any]:
+        storage = Path(tempfile.mkdtemp(dir=tmp_path))
+        settings.STORAGE_URL = f"file://{storage}"
+        url = on.make()
+        try:
+            with django_on(url), contextlib.ExitStack() as stack:
+                if kind.name not in ON_CHAIN:
+                    job = arrange(kind)
+                    deliver(kind)
+                    return what_is_there(job, storage)
+                node = stack.enter_context(Anvil())
+                job = ON_CHAIN[kind.name](stack.enter_context(world_of(node, keystore, settings)))
+                deliver(kind)
+                return what_is_there(job, storage) | {"sent": node.sent()}
+        finally:
+            on.drop(url)
+
+    with django_db_blocker.unblock():
+        yield deliver_to_new
 
 
 def test_there_are_kinds() -> None:
     assert KINDS
-    assert set(ARRANGED) <= {kind.name for kind in KINDS}
+    assert set(ARRANGED) | set(ON_CHAIN) <= {kind.name for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -65,27 +90,18 @@ def test_every_kind_has_an_example_and_says_what_it_does(kind: Kind[Any]) -> Non
 
 @pytest.mark.parametrize("deliver", DISTURBED, ids=lambda deliver: deliver.__name__)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_a_disturbed_delivery_leaves_what_one_delivery_leaves(  # noqa: PLR0917 - fixtures
-    kind: Kind[Any],
-    deliver: Deliver,
-    cluster: Cluster,
-    tmp_path: Path,
-    settings: Any,
-    undisturbed: dict[str, Any],
-    django_db_blocker: DjangoDbBlocker,
+def test_a_disturbed_delivery_leaves_what_one_delivery_leaves(
+    kind: Kind[Any], deliver: Deliver, delivered: Delivered, undisturbed: dict[str, Any]
 ) -> None:
-    with django_db_blocker.unblock():
-        if kind.name not in undisturbed:
-            undisturbed[kind.name] = delivered(kind, once, cluster, tmp_path / "once", settings)
-        found = delivered(kind, deliver, cluster, tmp_path / "disturbed", settings)
+    if kind.name not in undisturbed:
+        undisturbed[kind.name] = delivered(kind, once)
+    found = delivered(kind, deliver)
 
     assert found["job"][0][0] == "processed"
     assert found == undisturbed[kind.name]
 
 
-def test_a_handler_that_writes_outside_its_commit_is_found(
-    cluster: Cluster, tmp_path: Path, settings: Any, django_db_blocker: DjangoDbBlocker
-) -> None:
+def test_a_handler_that_writes_outside_its_commit_is_found(delivered: Delivered) -> None:
     before = dict(registry._kinds)
 
     @handler("test.leaky", payload=Nothing, example={}, public=False)
@@ -96,10 +112,9 @@ def test_a_handler_that_writes_outside_its_commit_is_found(
         return Done()
 
     try:
-        with django_db_blocker.unblock():
-            right = delivered(leaky, once, cluster, tmp_path / "once", settings)
-            for deliver in DISTURBED:
-                assert delivered(leaky, deliver, cluster, tmp_path / deliver.__name__, settings) != right
+        right = delivered(leaky, once)
+        for deliver in DISTURBED:
+            assert delivered(leaky, deliver) != right
     finally:
         registry._kinds.clear()
         registry._kinds.update(before)
@@ -113,13 +128,8 @@ class Subject(BaseModel):
 
 @pytest.mark.parametrize("wake", [*DISTURBED, once], ids=lambda deliver: deliver.__name__)
 @pytest.mark.parametrize("park", [*DISTURBED, once], ids=lambda deliver: deliver.__name__)
-def test_a_job_that_waits_for_an_event_keeps_the_contract_before_and_after_it(  # noqa: PLR0917 - fixtures
-    park: Deliver,
-    wake: Deliver,
-    own_cluster: Cluster,
-    tmp_path: Path,
-    settings: Any,
-    django_db_blocker: DjangoDbBlocker,
+def test_a_job_that_waits_for_an_event_keeps_the_contract_before_and_after_it(
+    park: Deliver, wake: Deliver, delivered: Delivered, own_cluster: Cluster
 ) -> None:
     before = dict(registry._kinds)
 
@@ -145,9 +155,8 @@ def test_a_job_that_waits_for_an_event_keeps_the_contract_before_and_after_it(  
         return deliver
 
     try:
-        with django_db_blocker.unblock():
-            right = delivered(waits, whole(once, once), own_cluster, tmp_path / "once", settings)
-            found = delivered(waits, whole(park, wake), own_cluster, tmp_path / "disturbed", settings)
+        right = delivered(waits, whole(once, once), own_cluster)
+        found = delivered(waits, whole(park, wake), own_cluster)
     finally:
         registry._kinds.clear()
         registry._kinds.update(before)

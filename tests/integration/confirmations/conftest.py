@@ -1,51 +1,20 @@
-"""A node, a platform's tables that lead to it, and the steps of its processes in this one."""
+"""A node, and a platform's tables that lead to it."""
 
-import contextlib
-import datetime as dt
-import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 import pytest
-from django.core.management import call_command
-from pydantic import BaseModel
 
-from confirmations import keys, signing
-from confirmations.errors import LeaseLost, NodeError
-from confirmations.gateway import chain as gateway
-from confirmations.handlers import chores, send
-from confirmations.handlers.capture import Reader
-from confirmations.models import Confirmation, Contract, Signer
-from confirmations.selectors import why
-from confirmations.services import capturing
-from events import consumers
-from events.log import move_clock
-from jobs import Done, Run, extensions, handler, registry, services, shelves
-from jobs.bell import bell
-from jobs.models import Job
-from jobs.services import JobRequest
-from jobs.states import PLATFORM, Stage
 from tests.anvil import Anvil
-from tests.contracts.deliveries import PROJECT, Worker
-
-OWNER = UUID(int=99)
-
-
-class Order(BaseModel):
-    """What is confirmed."""
-
-    number: int = 0
+from tests.rpc_proxy import RpcProxy
+from tests.world import World, forget, make_keystore, world_of
 
 
 @pytest.fixture(scope="module")
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the key of one signer: opening one takes a second, so all tests of a module share it."""
-    directory = tmp_path_factory.mktemp("keys")
-    directory.chmod(0o700)
-    keys.write_keystore(directory / "signer.json", secrets.token_bytes(32), b"open sesame")
-    return directory
+    return make_keystore(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
@@ -55,151 +24,17 @@ def node() -> Iterator[Anvil]:
         yield anvil
 
 
-def forget() -> None:
-    """Nothing of another test's node is known any more."""
-    gateway.chain.cache_clear()
-    gateway.second.cache_clear()
-    send._looked_at.clear()
-    send._lines.cache_clear()
-    send._is_there.cache_clear()
-
-
-class World:
-    """The platform of a test: its contract, its signer, and what its processes do, one step at a time."""
-
-    def __init__(self, node: Anvil, keystore: Path) -> None:
-        self.node, self.keystore = node, keystore
-        self._reader: Reader | None = None
-        self._ahead = dt.timedelta()
-
-    @property
-    def contract(self) -> Contract:
-        """As it stands now."""
-        return Contract.objects.select_related("network").get()
-
-    @property
-    def signer(self) -> Signer:
-        """As it stands now."""
-        return Signer.objects.select_related("network").get()
-
-    def submit(
-        self, number: int = 1, *, confirm: str = "single", lane: str | None = None, project_id: UUID = PROJECT
-    ) -> list[UUID]:
-        """Create jobs that go on chain, and do them."""
-        requests = [JobRequest("order.book", {"number": n}, confirm=confirm, lane=lane) for n in range(number)]
-        ids = [job.id for job in services.submit_many(project_id=project_id, requests=requests)]
-        worker = Worker(registry.get("order.book"), "one")
-        for _ in ids:
-            worker.run(list(worker.claim()))
-        return ids
-
-    def ask(self) -> None:
-        """Let the consumer of the log come by."""
-        while consumers.run("confirmations"):
-            pass
-
-    def send(self) -> None:
-        """Let a worker do what is to be sent."""
-        worker = Worker(registry.get("confirmation.send"), "signer")
-        while claimed := worker.claim():
-            worker.run(list(claimed))
-
-    def send_quietly(self, *deaths: type[BaseException]) -> None:
-        """The same, and the process may die; what it held comes back as the rescue of a dead process brings it."""
-        worker = Worker(registry.get("confirmation.send"), "signer")
-        for _ in range(3):  # what comes back at once, because a node does not answer, is not asked for for ever
-            claimed = worker.claim()
-            if not claimed:
-                return
-            try:
-                worker.run(list(claimed))
-            except deaths:
-                Job.objects.filter(id__in=[job.id for job in claimed]).update(status="queued", claimed_by=None)
-                return
-
-    def read_quietly(self) -> None:
-        """Let a reader come as far as it gets."""
-        with contextlib.suppress(NodeError):
-            self.read()
-
-    def read(self) -> None:
-        """Let a reader come to the end of the chain."""
-        if self._reader is None:
-            lease = capturing.take(self.contract.id, OWNER)
-            assert lease is not None
-            self._reader = Reader(self.contract.id, lease)
-        try:
-            while self._reader.step():
-                pass
-        except LeaseLost:
-            self._reader = None
-            raise
-
-    def watch(self) -> None:
-        """Let the watcher look once."""
-        Job.objects.filter(project_id=PLATFORM, kind="confirmation.watch").delete()
-        for signer in Signer.objects.select_related("network"):
-            chores._watch(signer)
-
-    def pass_time(self, seconds: float) -> None:
-        """Move the platform's clock on."""
-        self._ahead += dt.timedelta(seconds=seconds)
-        move_clock(self._ahead)
-
-    def settle(self) -> None:
-        """All of it, with as many blocks as it takes until they are final."""
-        self.ask()
-        self.send()
-        self.node.mine(1)
-        self.read()
-        self.node.mine(2)
-        self.read()
-
-    def statuses(self, ids: list[UUID]) -> list[str]:
-        """Of these jobs, in their order."""
-        found = dict(Job.objects.filter(id__in=ids).values_list("id", "status"))
-        return [found[job_id] for job_id in ids]
-
-    def standings(self, ids: list[UUID]) -> list[str]:
-        """Of their confirmations."""
-        found = dict(Confirmation.objects.filter(id__in=ids).values_list("id", "standing"))
-        return [found[job_id] for job_id in ids]
+@pytest.fixture
+def world(node: Anvil, keystore: Path, committed_alone: None, settings: Any) -> Iterator[World]:
+    """A platform on a database of its own whose chain is this test's node."""
+    with world_of(node, keystore, settings) as world:
+        yield world
 
 
 @pytest.fixture
-def world(
-    node: Anvil,
-    keystore: Path,
-    committed_alone: None,
-    settings: object,
-) -> Iterator[World]:
-    """A platform on a database of its own whose chain is this test's node: contract deployed, signer funded."""
-    settings.RPC_URLS = [node.url]  # type: ignore[attr-defined]
-    settings.RPC_WS_URL = ""  # type: ignore[attr-defined]
-    settings.KEYSTORE_DIR = str(keystore)  # type: ignore[attr-defined]
-    settings.KEYSTORE_PASSPHRASE = "open sesame"  # type: ignore[attr-defined]
-    forget()
-    kinds = dict(registry._kinds)
-
-    @handler("order.book", payload=Order)
-    def book(job: Run[Order]) -> Done:
-        return Done({"booked": job.payload.number})
-
-    there = Stage.CONFIRM in extensions.stages
-    if not there:
-        extensions.stages.register(Stage.CONFIRM, why)
-    shelves.forget()
-    (keystore / signing.BOUNDS).unlink(missing_ok=True)
-    node.call("evm_setAutomine", True)
-    call_command("deploy_registry", finality="depth", depth=2, block_seconds=0.2, fund=True, allow=True, verbosity=0)
-    node.call("evm_setAutomine", False)
-    assert json.loads((keystore / signing.BOUNDS).read_text())
-    consumers.ensure_rows()
-    yield World(node, keystore)
-    bell.hang_up()
-    shelves.forget()
-    registry._kinds.clear()
-    registry._kinds.update(kinds)
-    if not there:
-        del extensions.stages._things[Stage.CONFIRM]
-    forget()
+def proxy(world: World, settings: Any) -> Iterator[RpcProxy]:
+    """The node, as the platform reaches it: whatever goes wrong on the way is for the test to say."""
+    with RpcProxy(world.node.url) as proxy:
+        settings.RPC_URLS = [proxy.url]
+        forget()
+        yield proxy

@@ -16,8 +16,8 @@ from events.models import AuditRecord
 from jobplatform import chain_metrics
 from projects import scopes
 from projects import services as projects
-from tests.integration.confirmations.conftest import World
 from tests.integration.projects.conftest import Call, Tenant, call, make_tenant
+from tests.world import World
 
 __all__ = ["call"]
 

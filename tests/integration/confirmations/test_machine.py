@@ -5,7 +5,6 @@ is looked at in the end of each.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import ClassVar
 from uuid import UUID
 
@@ -18,9 +17,9 @@ from confirmations.models import Attempt, Confirmation, Log, Network, Transactio
 from confirmations.results import job_bytes
 from confirmations.services import sending
 from jobs.models import Intervention, Job
-from tests.integration.confirmations.conftest import World, forget
 from tests.rpc_faults import ReplyLost, RequestLost, too_many
 from tests.rpc_proxy import RpcProxy
+from tests.world import World, forget
 
 DEPTH = 14  # no reorganisation of these tests is deeper
 SPIKE = 10**10  # wei per gas
@@ -28,15 +27,6 @@ SPIKE = 10**10  # wei per gas
 
 class Died(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture
-def proxy(world: World, settings: object) -> Iterator[RpcProxy]:
-    """The node, as the platform reaches it."""
-    with RpcProxy(world.node.url) as proxy:
-        settings.RPC_URLS = [proxy.url]  # type: ignore[attr-defined]
-        forget()
-        yield proxy
 
 
 class Machine(RuleBasedStateMachine):

@@ -8,8 +8,8 @@ from confirmations.models import Log, Network, ScannedRange, Transaction
 from confirmations.services import capturing, sending
 from confirmations.states import Step
 from jobs.models import Intervention
-from tests.integration.confirmations.conftest import World
 from tests.integration.jobs.conftest import events
+from tests.world import World
 
 
 def send(world: World, number: int = 1) -> list[object]:

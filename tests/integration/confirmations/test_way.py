@@ -5,8 +5,8 @@ from confirmations.models import Anchor, Attempt, Confirmation, Log, Signer, Tra
 from confirmations.results import job_bytes
 from confirmations.states import Duty, Step
 from jobs.models import Intervention, Job
-from tests.integration.confirmations.conftest import World
 from tests.integration.jobs.conftest import events
+from tests.world import World
 
 
 def test_a_job_is_confirmed_when_its_event_is_final(world: World) -> None:
