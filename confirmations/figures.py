@@ -100,14 +100,13 @@ def offered() -> dict[str, int]:
 
 
 def gas_per_job() -> dict[str, float]:
-    """Gas that was given to the newest transaction of each mode, for each of its jobs."""
+    """Gas that the newest transaction of each mode whose receipt was seen took, for each of its jobs."""
     with log.cursor() as cur:
         cur.execute(
             "select m.mode, a.gas::float8 / a.count from unnest(%s::text[]) m (mode) cross join lateral ("
-            " select x.gas, t.count from confirmations_signer s"
+            " select t.gas_used as gas, t.count from confirmations_signer s"
             " join confirmations_transaction t on t.signer_id = s.id"
-            " join confirmations_attempt x on x.transaction_id = t.id"
-            " where t.mode = m.mode and t.nonce > s.next_nonce - 200 and not x.frees"
+            " where t.mode = m.mode and t.nonce > s.next_nonce - 200 and t.gas_used is not null and not t.frees"
             " order by t.created_at desc limit 1) a",
             (list(Mode),),
         )

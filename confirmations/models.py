@@ -33,7 +33,6 @@ class Network(models.Model):
     head = models.BigIntegerField(null=True)  # the highest block that a node told of, and when
     final = models.BigIntegerField(null=True)
     seen_at = models.DateTimeField(null=True)
-    base_fee = models.BigIntegerField(null=True)
 
     class Meta:
         constraints: ClassVar = [

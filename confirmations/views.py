@@ -69,9 +69,9 @@ class ConfirmationView(ApiView):
     scopes = {"GET": "confirmations:read"}
 
     @extend_schema(operation_id="confirmations_get", responses={200: ConfirmationShown, **PROBLEMS})
-    def get(self, request: ApiRequest, id_: UUID) -> Response:
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
         """Show one confirmation, with the attempts at its transaction."""
-        row = selectors.confirmation(request.caller.project_id, id_)
+        row = selectors.confirmation(request.caller.project_id, job_id)
         attempts = [] if row.transaction is None else selectors.attempts(row.transaction.id)
         return Response(show_confirmation(row, attempts))
 
@@ -83,9 +83,9 @@ class ProofView(ApiView):
     scopes = {"GET": "confirmations:read"}
 
     @extend_schema(operation_id="jobs_proof", responses={200: ProofShown, **PROBLEMS})
-    def get(self, request: ApiRequest, id_: UUID) -> Response:
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
         """Show the proof of a job. `manage.py verify_proof` and docs/verify_proof.py check it against a node."""
-        return Response(show_proof(selectors.proof(request.caller.project_id, id_)))
+        return Response(show_proof(selectors.proof(request.caller.project_id, job_id)))
 
 
 class SignersView(ApiView):
@@ -118,9 +118,9 @@ class SignerView(ApiView):
     scopes = {"GET": "signers:read"}
 
     @extend_schema(operation_id="signers_get", responses={200: SignerShown, **PROBLEMS})
-    def get(self, request: ApiRequest, id_: UUID) -> Response:
+    def get(self, request: ApiRequest, signer_id: UUID) -> Response:
         """Show one signer."""
-        return Response(_shown(id_))
+        return Response(_shown(signer_id))
 
 
 class _DutyView(ApiView):
@@ -128,20 +128,24 @@ class _DutyView(ApiView):
     duty: Duty
     action: str
 
-    def post(self, request: ApiRequest, id_: UUID) -> Response:
+    def post(self, request: ApiRequest, signer_id: UUID) -> Response:
         """Change the duty of a signer, and record who did it and why."""
         ask = request.body_as(DutyAsk)
         actor = request.caller.actor
 
         def change() -> None:
             with transaction.atomic():
-                if not Signer.objects.filter(id=id_).exists():
+                if not Signer.objects.filter(id=signer_id).exists():
                     raise SignerNotFound
-                deciding.set_duty(id_, self.duty, ask.reason)
-                audit.record(action=self.action, actor=actor, subject_type="signer", subject_id=id_, reason=ask.reason)
+                if self.duty == Duty.ACTIVE and deciding.decide_for_signer(signer_id, actor, ask.reason):
+                    return
+                deciding.set_duty(signer_id, self.duty, ask.reason)
+                audit.record(
+                    action=self.action, actor=actor, subject_type="signer", subject_id=signer_id, reason=ask.reason
+                )
 
         retry_transient(change)
-        return Response(_shown(id_))
+        return Response(_shown(signer_id))
 
     def get_example(self, request: ApiRequest) -> dict[str, Any]:
         """A reason."""
@@ -155,9 +159,9 @@ class PauseSignerView(_DutyView):
     duty, action = Duty.PAUSED, "signer.pause"
 
     @extend_schema(operation_id="signers_pause", request=DutyAsk, responses={200: SignerShown, **PROBLEMS})
-    def post(self, request: ApiRequest, id_: UUID) -> Response:
+    def post(self, request: ApiRequest, signer_id: UUID) -> Response:
         """Pause a signer."""
-        return super().post(request, id_)
+        return super().post(request, signer_id)
 
 
 class ResumeSignerView(_DutyView):
@@ -167,9 +171,9 @@ class ResumeSignerView(_DutyView):
     duty, action = Duty.ACTIVE, "signer.resume"
 
     @extend_schema(operation_id="signers_resume", request=DutyAsk, responses={200: SignerShown, **PROBLEMS})
-    def post(self, request: ApiRequest, id_: UUID) -> Response:
+    def post(self, request: ApiRequest, signer_id: UUID) -> Response:
         """Resume a signer."""
-        return super().post(request, id_)
+        return super().post(request, signer_id)
 
 
 def _shown(signer_id: UUID) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from confirmations import selectors
 from confirmations.errors import NodeError
-from confirmations.gateway.chain import Receipt, chain, second
+from confirmations.gateway.chain import Chain, Receipt, chain, second
 from confirmations.handlers.capture import final_block, ours
 from confirmations.models import Contract, Network, Signer
 from confirmations.services import calling, capturing, sending, watching
@@ -69,8 +69,17 @@ def _watch(signer: Signer) -> None:
     receipts = dict(zip(hashes, net.receipts(hashes), strict=True)) if hashes else {}
     for one in found:
         _explain(signer, one, receipts, head, final)
+    _measure(signer, net)
     if watching.stale(signer.id, min(sending.AGAIN_SECONDS, signer.network.bump_seconds)):
         calling.call_sender(signer.id)
+
+
+def _measure(signer: Signer, net: Chain) -> None:
+    wanted = watching.unmeasured(signer.id)
+    told = net.receipts([tx_hash for _, tx_hash in wanted])
+    watching.measured(
+        [(*one, receipt.gas_used) for one, receipt in zip(wanted, told, strict=True) if receipt is not None]
+    )
 
 
 def _explain(signer: Signer, one: Silent, receipts: dict[bytes, Receipt | None], head: int, final: int) -> None:

@@ -169,7 +169,6 @@ class Migration(migrations.Migration):
                 ("head", models.BigIntegerField(null=True)),
                 ("final", models.BigIntegerField(null=True)),
                 ("seen_at", models.DateTimeField(null=True)),
-                ("base_fee", models.BigIntegerField(null=True)),
             ],
             options={
                 "constraints": [

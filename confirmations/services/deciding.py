@@ -14,7 +14,7 @@ from confirmations.services.calling import VERIFY, call, call_sender
 from confirmations.states import Duty, Standing, Step, Try
 from events import audit, log
 from events.log import NewEvent
-from jobs import extensions, services
+from jobs import extensions, interventions, services
 from jobs.errors import AlreadyResolved, InvalidOption, WrongStatus
 from jobs.extensions import Action, Decision
 from jobs.models import Intervention
@@ -196,6 +196,19 @@ def set_duty(signer_id: UUID, duty: Duty, reason: str) -> Signer:
     if duty == Duty.ACTIVE:
         call_sender(row.id)
     return row
+
+
+def decide_for_signer(signer_id: UUID, actor: str, reason: str) -> bool:
+    """Resume a signer about which a decision is open: this is it. In the caller's transaction. False: none is open."""
+    asked = (
+        Intervention.objects.select_for_update()
+        .filter(subject_type="signer", subject_id=str(signer_id), resolved_at=None)
+        .first()
+    )
+    if asked is None:
+        return False
+    interventions.resolve(asked, Decision("resume", actor, reason))
+    return True
 
 
 def _foresee_nothing(intervention: Intervention, _: Decision) -> Foresight:

@@ -63,6 +63,36 @@ def silent(signer_id: UUID, mined: int) -> list[Silent]:
         return [Silent(row[0], row[1], [bytes(item) for item in row[2]], row[3]) for row in cur.fetchall()]
 
 
+UNMEASURED = 100
+"""Transactions whose gas is asked for by one look; where more are sent between two looks, those of the newest."""
+LOOKED_BACK = 1000
+
+
+def unmeasured(signer_id: UUID) -> list[tuple[UUID, bytes]]:
+    """Transactions that are in a block, and of which nobody knows what gas they took: their ids and hashes."""
+    with log.cursor() as cur:
+        cur.execute(
+            "select t.id, t.tx_hash from confirmations_transaction t join confirmations_signer s on s.id = t.signer_id"
+            " where s.id = %s and t.nonce >= s.next_nonce - %s and t.tx_hash is not null and t.gas_used is null"
+            " order by t.nonce desc limit %s",
+            (signer_id, LOOKED_BACK, UNMEASURED),
+        )
+        return [(row[0], bytes(row[1])) for row in cur.fetchall()]
+
+
+def measured(found: Sequence[tuple[UUID, bytes, int]]) -> None:
+    """Note the gas that transactions took: id, hash in a block, gas. One that has left its block meanwhile stays."""
+    if not found:
+        return
+    with log.cursor() as cur:
+        cur.execute(
+            "update confirmations_transaction t set gas_used = x.gas"
+            " from unnest(%b::uuid[], %b::bytea[], %b::bigint[]) as x (id, hash, gas)"
+            " where t.id = x.id and t.tx_hash = x.hash",
+            ([one[0] for one in found], [one[1] for one in found], [one[2] for one in found]),
+        )
+
+
 def stale(signer_id: UUID, seconds: float) -> bool:
     """Whether a signer has something to send (again): unsigned, unsent, or unmined for so long."""
     with log.cursor() as cur:

@@ -59,8 +59,9 @@ class Modelled:
         if not had_started:
             self.attempt -= 1
             self._moved("queued", "job.released")
-        elif self.kind == ONCE:
-            self._moved("blocked")
+        elif self.kind == ONCE:  # who wished it to stop cannot say what took effect
+            self.status = "blocked"
+            self.events.append("job.blocked")
         else:
             self._failed()
 
@@ -101,6 +102,7 @@ class Modelled:
         """Somebody decides about it. False: nobody was asked."""
         if self.status != "blocked":
             return False
+        self.stop_asked = False
         self.status = {"skip": "cancelled", "supply": "processed"}.get(action, "queued")
         self.events.append({"skip": "job.cancelled", "supply": "job.processed"}.get(action, "job.resumed"))
         if action == "retry":

@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
-from confirmations.models import Network
+from confirmations.models import Network, Transaction
 from events.models import AuditRecord
 from jobplatform import chain_metrics
+from jobs.models import Intervention
 from projects import scopes
 from projects import services as projects
 from tests.integration.projects.conftest import Call, Tenant, call, make_tenant
@@ -112,6 +113,21 @@ def test_confirmations_are_shown_to_their_project_alone(
     assert call("GET", "/api/v1/confirmations?standing=lost").status_code == 400
 
 
+def test_who_resumes_a_signer_about_which_a_decision_is_open_decides_it(call: Call, world: World) -> None:
+    world.node.call("anvil_setNonce", str(world.signer), "0x9")
+    world.node.mine()
+    world.watch()
+    (shown,) = call("GET", "/api/v1/signers").json()["results"]
+    assert shown["duty"] == "halted"
+
+    assert call("POST", shown["links"]["resume"], {"reason": "an old script"}).json()["duty"] == "active"
+
+    decided = Intervention.objects.get(reason="foreign_nonce")
+    assert (decided.action, decided.decision_reason, decided.resolved_at is None) == ("resume", "an old script", False)
+    assert AuditRecord.objects.get(action="signer.resume").reason == "an old script"
+    assert world.signer.next_nonce == 9
+
+
 def test_a_signer_is_paused_and_resumed_by_an_operator(call: Call, world: World, ours: Tenant) -> None:
     (shown,) = call("GET", "/api/v1/signers").json()["results"]
     assert (shown["address"], shown["duty"], shown["open"]) == (str(world.signer), "active", 0)
@@ -158,6 +174,7 @@ def test_metrics_tell_how_far_the_chain_is_read_and_what_waits(world: World, con
     assert found["capture_complete_block"] == world.node.head()
     assert (found["signer_nonces_open"], found["signer_resting"]) == (2, 0)
     assert found["confirmations_open"] == 2
-    assert 3_000 < found["transaction_gas_per_job"] < 20_000  # three jobs share it
+    assert 3_000 < found["transaction_gas_per_job"] < 20_000  # three jobs share it: what its receipt says
+    assert Transaction.objects.get(mode="batch").gas_used == 3 * found["transaction_gas_per_job"]
     assert found["signer_balance_wei"] > 0
     assert found["capture_sweep_misses_total"] == 0

@@ -14,6 +14,7 @@ import pytest
 from django.test import Client
 from uuid_utils.compat import uuid7
 
+from confirmations.models import Confirmation, Contract, Network, Signer
 from events.streams import StreamView
 from jobplatform.api.views import ApiView
 from jobs import batches, bulk, pauses, schedules
@@ -25,7 +26,7 @@ from tests.integration.test_routes import METHODS, Route, of_the_api
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("kinds")]
 
-NOBODYS = {"kind"}
+NOBODYS = {"kind", "signer_id"}
 """Names of things that belong to no tenant."""
 
 
@@ -44,6 +45,7 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     message = Client().post("/api/v1/messages", body, content_type="application/json", headers=theirs.headers)
     assert message.status_code == 202, message.content
     job_id = str(make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked"))
+    _confirm(theirs.project.id, UUID(job_id))
     asked = Intervention.objects.create(
         id=uuid7(),
         project_id=theirs.project.id,
@@ -73,6 +75,16 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
         "key_id": theirs.key_id,
         "id_": message.json()["id"],
     }
+
+
+def _confirm(project_id: UUID, job_id: UUID) -> None:
+    network = Network.objects.create(chain_id=1, name="chain")
+    contract = Contract.objects.create(id=uuid7(), network=network, address=bytes(20), deploy_block=1, next_block=1)
+    signer = Signer.objects.create(id=uuid7(), network=network, address=bytes(20))
+    Confirmation.objects.create(
+        id=job_id, project_id=project_id, contract=contract, signer=signer, mode="single", result_hash=bytes(32),
+        kind="parcel.store",
+    )  # fmt: skip
 
 
 def named() -> list[Route]:
