@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 AGGREGATIONS = {"sum", "max", "min", "avg", "count", "topk"}
-FUNCTIONS = {"rate", "increase", "abs", "absent", "histogram_quantile", "label_values"}
+FUNCTIONS = {"rate", "increase", "abs", "absent", "histogram_quantile", "label_values", "predict_linear"}
 GROUPING = {"by", "without", "on", "ignoring"}
 OPERATORS = {"and", "or", "unless", "offset", "bool"}
 
 _TOKEN = re.compile(
     r"""\s+ | (?P<string>"(?:[^"\\]|\\.)*") | (?P<range>\[(?:\d+[smhd]|\$__rate_interval)\]) | (?P<duration>\d+[smhd]\b)
-    | (?P<number>\d+(?:\.\d+)?) | (?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*) | (?P<sign>=~|!~|!=|>=|<=|==|[-+*/%=<>(){},])""",
+    | (?P<number>\d+(?:\.\d+)?(?:e\d+)?) | (?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*) | (?P<sign>=~|!~|!=|>=|<=|==|[-+*/%=<>(){},])""",
     re.VERBOSE,
 )
 

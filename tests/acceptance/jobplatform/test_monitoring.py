@@ -12,10 +12,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoDbBlocker
 
+from confirmations.services import calling
 from tests import promql
 from tests.acceptance.jobs.web import JOBS, Web
+from tests.anvil import Anvil
 from tests.databases import Cluster
-from tests.processes import Platform
+from tests.settled import QUEUES, settled
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -30,25 +32,38 @@ Metrics = Mapping[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def told(cluster: Cluster, django_db_blocker: DjangoDbBlocker) -> Iterator[Metrics]:
+def told(
+    cluster: Cluster, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Metrics]:
     """The labels of each metric of a platform in which everything has happened once."""
     env = {"ALLOWED_HOSTS": "127.0.0.1", "CANARY_SECONDS": "1"}
-    platform = Platform(cluster, os.environ["BROKER_URL"], env=env)
-    with django_db_blocker.unblock(), platform:
+    keys, broker = tmp_path_factory.mktemp("keys"), os.environ["BROKER_URL"]
+    with (
+        django_db_blocker.unblock(),
+        Anvil(block_seconds=1) as node,
+        settled(cluster, broker, node, keys, env=env) as platform,
+    ):
         web = Web(platform)
         platform.relay()
-        platform.worker()
+        for queues in QUEUES:
+            platform.worker(queues, beside=True)
         platform._start("beat", ["-m", "celery", "-A", "jobplatform", "-q", "beat"], None, None)
         assert web.call("POST", JOBS, {"kind": "no.such"}).status == 422
         platform.execute("select 1")
-        platform.wait_ended(platform.submit("test.late", 2))
+        platform.wait_ended([*platform.submit("test.late", 2), *platform.submit("test.silent", confirm="single")])
+        calling.call("confirmation.watch", {})
         seen = "select (select count(*) from jobs_pulse) = 2 and exists (select from jobs_canary where seconds > 0)"
         platform.wait_until(lambda: platform.value(seen), "beat, relay and a canary")
         platform.wait_until(lambda: set(_labels(web)) >= NEEDED, "everything to be counted")
         yield _labels(web)
 
 
-NEEDED = {"jobplatform_jobs_late_total", "jobplatform_job_wait_seconds_bucket", "jobplatform_canary_seconds"}
+NEEDED = {
+    "jobplatform_jobs_late_total",
+    "jobplatform_job_wait_seconds_bucket",
+    "jobplatform_canary_seconds",
+    "jobplatform_transaction_gas_per_job",
+}
 
 
 def _labels(web: Web) -> dict[str, set[str]]:
