@@ -18,7 +18,7 @@ from confirmations.gas import Line
 from confirmations.gateway import chain as gateway
 from confirmations.handlers import chores, send
 from confirmations.handlers.capture import Reader
-from confirmations.models import Confirmation, Contract, Signer
+from confirmations.models import Block, Confirmation, Contract, ScannedRange, Signer
 from confirmations.selectors import why
 from confirmations.services import capturing
 from confirmations.states import Mode
@@ -175,6 +175,14 @@ class World:
         except LeaseLost:
             self._reader = None
             raise
+
+    def rewind(self) -> None:
+        """Nothing of the contract was ever read."""
+        contract = self.contract
+        ScannedRange.objects.all().delete()
+        Block.objects.all().delete()
+        Contract.objects.update(next_block=contract.deploy_block)
+        self.reopen()
 
     def watch(self) -> None:
         """Let the watcher look once."""

@@ -116,7 +116,8 @@ class Chain:
         if not isinstance(told, list) or any(block is None for block in blocks):
             message = "a node answers without logs, or without a block that it says it has"
             raise NodeNonsense(message)
-        logs = [log(item) for item in told]
+        words: dict[str, bytes] = {}
+        logs = [log(item, words) for item in told]
         if any(not first <= found.block_number <= last for found in logs):
             message = "a node tells of logs that were not asked for"
             raise NodeNonsense(message)
@@ -257,20 +258,36 @@ def _taken(told: Any) -> NodeError | None:
     return None
 
 
-def log(told: Any) -> Told:
-    """A log as `eth_getLogs` and a subscription tell of it. Raises `NodeNonsense`."""
+def log(told: Any, words: dict[str, bytes] | None = None) -> Told:
+    """A log as `eth_getLogs` and a subscription tell of it. Raises `NodeNonsense`.
+
+    `words`: hashes that were met before. Logs of a page share those of their blocks, transactions, sender and event.
+    """
+    known = {} if words is None else words
     try:
+        topics = told["topics"]
         return Told(
             number(told["blockNumber"]),
-            _word(told["blockHash"]),
+            _known(told["blockHash"], known),
             number(told["logIndex"]),
-            _word(told["transactionHash"]),
-            tuple(_word(topic) for topic in told["topics"]),
+            _known(told["transactionHash"], known),
+            (
+                *[_known(topic, known) for topic in topics[:1]],
+                *[_word(topic) for topic in topics[1:2]],  # the job: each has its own
+                *[_known(topic, known) for topic in topics[2:]],
+            ),
             _bytes(told["data"]),
         )
     except (KeyError, TypeError):
         message = "a log without what every log has"
         raise NodeNonsense(message) from None
+
+
+def _known(told: Any, words: dict[str, bytes]) -> bytes:
+    word = words.get(told)
+    if word is None:
+        word = words[told] = _word(told)
+    return word
 
 
 def _header(told: Any) -> Header:

@@ -18,7 +18,6 @@ from confirmations.gateway.nodes import Behind, of_the_node
 from confirmations.gateway.socket import Doorbell
 from confirmations.models import Contract, Network
 from confirmations.ranges import Limit, Span, hopeless, refusal_of
-from confirmations.registry import JobConfirmed
 from confirmations.services import capturing, settling
 from confirmations.services.calling import CAPTURE
 from confirmations.services.capturing import Range, Seen
@@ -231,10 +230,10 @@ def ours(logs: list[Told], signers: Mapping[bytes, UUID]) -> tuple[list[Seen], i
     """Logs whose sender is one of our signers, and how many others there are."""
     seen, strangers = [], 0
     for log in logs:
-        said = registry.read(log.topics, log.data)
-        if said is None or said.sender not in signers:
+        sender = registry.sender_of(log.topics, log.data)
+        if sender is None or sender not in signers:
             strangers += 1
             continue
-        event = "confirmed" if isinstance(said, JobConfirmed) else "anchored"
+        event = "confirmed" if log.topics[0] == registry.JOB_CONFIRMED else "anchored"
         seen.append(Seen(log.block_number, log.block_hash, log.index, log.tx_hash, event, log.topics[1], log.data))
     return seen, strangers

@@ -340,7 +340,10 @@ class Migration(migrations.Migration):
                 (
                     "contract",
                     models.ForeignKey(
-                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="confirmations.contract"
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="confirmations.contract",
                     ),
                 ),
             ],

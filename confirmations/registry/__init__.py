@@ -30,6 +30,8 @@ _ANCHOR = selector("anchor(bytes32,uint256)")
 JOB_CONFIRMED = topic("JobConfirmed(bytes32,bytes32,address)")
 ROOT_ANCHORED = topic("RootAnchored(bytes32,uint256,address)")
 """The first topics of the events."""
+_NO_ADDRESS = bytes(12)
+"""What stands before an address in a word."""
 
 
 @cache
@@ -94,15 +96,21 @@ class RootAnchored:
     sender: bytes
 
 
+def sender_of(topics: Sequence[bytes], data: bytes) -> bytes | None:
+    """Who made the contract say this; None: it is neither event, or has not their form."""
+    if len(topics) != 3 or len(data) != WORD:  # noqa: PLR2004 - two of an event's words are indexed
+        return None
+    event, subject, sender = topics
+    if event not in {JOB_CONFIRMED, ROOT_ANCHORED} or len(subject) != WORD or len(sender) != WORD:
+        return None
+    return sender[12:] if sender[:12] == _NO_ADDRESS else None
+
+
 def read(topics: Sequence[bytes], data: bytes) -> JobConfirmed | RootAnchored | None:
     """What a log of the contract says; None: it is neither event, or has not their form."""
-    if len(topics) != 3 or len(data) != WORD or any(len(topic) != WORD for topic in topics):  # noqa: PLR2004 - two indexed
+    sender = sender_of(topics, data)
+    if sender is None:
         return None
-    first, second, sender = topics
-    if any(sender[:12]):
-        return None
-    if first == JOB_CONFIRMED:
-        return JobConfirmed(job_of(second), data, sender[12:])
-    if first == ROOT_ANCHORED:
-        return RootAnchored(second, int.from_bytes(data, "big"), sender[12:])
-    return None
+    if topics[0] == JOB_CONFIRMED:
+        return JobConfirmed(job_of(topics[1]), data, sender)
+    return RootAnchored(topics[1], int.from_bytes(data, "big"), sender)

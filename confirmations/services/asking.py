@@ -14,7 +14,7 @@ from uuid import UUID
 from confirmations import selectors
 from confirmations.errors import NoNetwork
 from confirmations.models import Contract, Signer
-from confirmations.results import result_hash
+from confirmations.results import job_bytes, result_hash
 from confirmations.services.calling import call_sender
 from confirmations.states import Duty, Mode
 from events import log
@@ -66,6 +66,14 @@ from unnest(
     %(kind)b::text[]
 ) as x (id, project_id, signer_id, mode, result_hash, kind)
 on conflict do nothing
+"""
+
+# A log that was read when nobody asked for it: tables that were restored do not know what was confirmed since.
+_SAID_BEFORE = """
+update confirmations_log l
+set settled = false
+from unnest(%s::bytea[]) as x (subject)
+where l.subject = x.subject and l.settled and not l.orphaned
 """
 
 
@@ -134,6 +142,7 @@ def confirm(jobs: Sequence[_Done]) -> None:
             },
             prepare=True,
         )
+        cur.execute(_SAID_BEFORE, ([job_bytes(job.id) for job, _ in rows],), prepare=True)
     for signer_id in by_signer:
         call_sender(signer_id)
 

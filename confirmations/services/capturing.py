@@ -5,7 +5,7 @@ says that it was read, and the hashes of its blocks. So what the ledger says was
 writes nothing: every write looks at its number first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -102,15 +102,26 @@ def _locked(contract_id: UUID, lease: int) -> Contract:
 
 
 # ---------------------------------------------------------------------------------------------- reading on
+# All bytes come as one value, 128 of each log, and numbers as texts of arrays: an array of bytes costs its client three
+# times what everything else of a log does. What is final and says nothing of a job of ours is settled at once.
 _INSERT_LOGS = """
 insert into confirmations_log (
-    contract_id, block_number, block_hash, log_index, tx_hash, event, subject, value, source, orphaned, settled
+    contract_id, block_number, log_index, event, block_hash, tx_hash, subject, value, source, orphaned, settled
 )
-select %(contract)s, x.block_number, x.block_hash, x.log_index, x.tx_hash, x.event, x.subject, x.value, %(source)s,
-       false, false
-from unnest(%(block_number)b::bigint[], %(block_hash)b::bytea[], %(log_index)b::int[], %(tx_hash)b::bytea[],
-            %(event)b::text[], %(subject)b::bytea[], %(value)b::bytea[])
-    as x (block_number, block_hash, log_index, tx_hash, event, subject, value)
+select %(contract)s, x.block_number, x.log_index, case when x.anchored then 'anchored' else 'confirmed' end,
+       substring(w.words from x.n * 128 - 127 for 32), substring(w.words from x.n * 128 - 95 for 32),
+       subject, substring(w.words from x.n * 128 - 31 for 32), %(source)s, false,
+       x.block_number <= %(final)s and not x.anchored and not exists (
+           select from confirmations_confirmation c
+           where c.id = case when substring(subject from 17) = '\\x00000000000000000000000000000000'
+                             then encode(substring(subject for 16), 'hex')::uuid end)
+from (select %(words)b::bytea as words) w,
+     rows from (unnest(%(block_number)s::text::bigint[]), unnest(%(log_index)s::text::int[]),
+                unnest(%(anchored)s::text::bool[]), generate_series(1, %(number)s::int))
+     as x (block_number, log_index, anchored, n),
+     lateral (select substring(w.words from x.n * 128 - 63 for 32) as subject) s
+"""
+_KEPT = """
 on conflict (contract_id, block_hash, log_index) do update set orphaned = false
 where confirmations_log.orphaned
 """
@@ -118,11 +129,8 @@ _INCLUDED = """
 update confirmations_transaction t
 set step = 'included', block_number = x.block_number, block_hash = x.block_hash, tx_hash = x.tx_hash, seq = t.seq + 1,
     reason = ''
-from (
-    select distinct u.tx_hash, u.block_number, u.block_hash
-    from unnest(%(tx_hash)b::bytea[], %(block_number)b::bigint[], %(block_hash)b::bytea[])
-        as u (tx_hash, block_number, block_hash)
-) x
+from unnest(%(tx_hash)b::bytea[], %(block_number)b::bigint[], %(block_hash)b::bytea[])
+    as x (tx_hash, block_number, block_hash)
 join confirmations_attempt a on a.hash = x.tx_hash
 where t.id = a.transaction_id
   and (t.step in ('reserved', 'signed', 'sent', 'stuck') or t.step = 'included' and t.block_hash <> x.block_hash)
@@ -140,8 +148,9 @@ def read(contract_id: UUID, lease: int, found: Range, *, head: int, final: int) 
         contract = _locked(contract_id, lease)
         if contract.next_block != found.first:
             raise LeaseLost
-        _insert(contract, found.logs, Source.REPLAY)
-        _orphan_others(contract.id, found)
+        # First: what is there of a range that was never read, a socket told, and that is little.
+        there = _orphan_others(contract.id, found)
+        _insert(contract, found.logs, Source.REPLAY, final=final, fresh=not there)
         freed = _include(contract, found.logs)
         _ledger(contract.id, found.first, found.last)
         _remember(contract.id, found.hashes)
@@ -166,56 +175,66 @@ def see(network_id: int, head: int, final: int) -> None:
         )
 
 
-def _insert(contract: Contract, logs: Sequence[Seen], source: Source) -> int:
+def _insert(contract: Contract, logs: Sequence[Seen], source: Source, *, final: int = -1, fresh: bool = False) -> int:
+    """Write logs of a contract whose row is locked; returns how many are new. `fresh`: there are none of those blocks."""
     if not logs:
         return 0
     with log.cursor() as cur:
         cur.execute(
-            _INSERT_LOGS,
+            _INSERT_LOGS if fresh else _INSERT_LOGS + _KEPT,
             {
                 "contract": contract.id,
                 "source": source,
-                "block_number": [one.block_number for one in logs],
-                "block_hash": [one.block_hash for one in logs],
-                "log_index": [one.index for one in logs],
-                "tx_hash": [one.tx_hash for one in logs],
-                "event": [one.event for one in logs],
-                "subject": [one.subject for one in logs],
-                "value": [one.value for one in logs],
+                "final": final,
+                "number": len(logs),
+                "block_number": _array(one.block_number for one in logs),
+                "log_index": _array(one.index for one in logs),
+                "anchored": _array("t" if one.event == "anchored" else "f" for one in logs),
+                "words": b"".join(
+                    [part for one in logs for part in (one.block_hash, one.tx_hash, one.subject, one.value)]
+                ),
             },
         )
         return cur.rowcount
 
 
-def _orphan_others(contract_id: UUID, found: Range) -> None:
-    """What a socket told of these blocks and is not in them, is of blocks that are gone."""
+def _array(values: Iterable[object]) -> str:
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _orphan_others(contract_id: UUID, found: Range) -> bool:
+    """What a socket told of these blocks and is not in them, is of blocks that are gone. False: there was nothing."""
     with log.cursor() as cur:
         cur.execute(
-            "update confirmations_log l set orphaned = true where contract_id = %s and block_number between %s and %s"
-            " and not orphaned and not settled and not exists ("
-            "   select from unnest(%b::bytea[], %b::int[]) as x (hash, number)"
-            "   where x.hash = l.block_hash and x.number = l.log_index)",
-            (
-                contract_id,
-                found.first,
-                found.last,
-                [one.block_hash for one in found.logs],
-                [one.index for one in found.logs],
-            ),
+            "select block_hash, log_index, orphaned or settled from confirmations_log"
+            " where contract_id = %s and block_number between %s and %s",
+            (contract_id, found.first, found.last),
         )
+        there = cur.fetchall()
+        stand = {(one.block_hash, one.index) for one in found.logs} if there else set()
+        gone = [(bytes(row[0]), row[1]) for row in there if not row[2] and (bytes(row[0]), row[1]) not in stand]
+        if gone:
+            cur.execute(
+                "update confirmations_log l set orphaned = true"
+                " from unnest(%b::bytea[], %b::int[]) as x (hash, number)"
+                " where l.contract_id = %s and l.block_hash = x.hash and l.log_index = x.number",
+                ([block_hash for block_hash, _ in gone], [index for _, index in gone], contract_id),
+            )
+    return bool(there)
 
 
 def _include(contract: Contract, logs: Sequence[Seen]) -> set[UUID]:
     """Transactions of which these logs show that they are in a block. Returns their signers."""
     if not logs:
         return set()
+    told = {one.tx_hash: one for one in logs}
     with log.cursor() as cur:
         cur.execute(
             _INCLUDED,
             {
-                "tx_hash": [one.tx_hash for one in logs],
-                "block_number": [one.block_number for one in logs],
-                "block_hash": [one.block_hash for one in logs],
+                "tx_hash": list(told),
+                "block_number": [one.block_number for one in told.values()],
+                "block_hash": [one.block_hash for one in told.values()],
             },
         )
         rows = cur.fetchall()
@@ -278,7 +297,7 @@ def _remember(contract_id: UUID, hashes: Mapping[int, bytes]) -> None:
 def pushed(contract_id: UUID, logs: Sequence[Seen], removed: Sequence[Seen] = ()) -> None:
     """Keep what a socket told, for people to see. Nothing follows from it until its range is read."""
     with transaction.atomic():
-        contract = Contract.objects.get(id=contract_id)
+        contract = Contract.objects.select_for_update().get(id=contract_id)
         _insert(contract, [one for one in logs if one.block_number >= contract.next_block], Source.SOCKET)
         with log.cursor() as cur:
             for one in removed:

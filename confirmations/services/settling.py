@@ -19,18 +19,30 @@ OPEN = frozenset({Standing.WAITING, Standing.SENT, Standing.BLOCKED})
 SLICE = 1000
 """Jobs told by one transaction."""
 
-# In the order of the chain: the first log with its own hash confirms a job. `offset 0`: jobs are found by their key.
-_FINAL_JOBS = """
+MOST = 100_000
+"""Logs that one question finds. They are settled by their keys: a search for the next slice would sort all of them."""
+
+# In the order of the chain: the first log with its own hash confirms a job.
+_FINAL_LOGS = """
+select block_hash, log_index
+from confirmations_log
+where contract_id = %(contract)s
+  and not settled and not orphaned
+  and event = 'confirmed'
+  and block_number <= %(final)s
+order by block_number, log_index
+limit %(most)s
+"""
+# `offset 0`: jobs are found by their key.
+_SETTLE_LOGS = """
 with found as materialized (
     select l.block_hash, l.log_index, l.block_number, l.tx_hash, l.subject, l.value
-    from confirmations_log l
-    where l.contract_id = %(contract)s
-      and not l.settled and not l.orphaned
-      and l.event = 'confirmed'
-      and l.block_number <= %(final)s
+    from unnest(%(block_hash)b::bytea[], %(log_index)b::int[]) as k (block_hash, log_index)
+    join confirmations_log l
+        on l.contract_id = %(contract)s and l.block_hash = k.block_hash and l.log_index = k.log_index
+    where not l.settled and not l.orphaned
     order by l.block_number, l.log_index
-    limit %(slice)s
-    for update skip locked
+    for update of l skip locked
 ),
 settled as (
     update confirmations_log l
@@ -88,11 +100,11 @@ class _Told:
 def settle(contract_id: UUID, final: int) -> int:
     """Tell all jobs whose confirmations are final, up to this block. Returns how many."""
     told = 0
-    while True:
-        with transaction.atomic():
-            number, more = _jobs(contract_id, final)
-        told += number
-        if not more:
+    while keys := _final_logs(contract_id, final):
+        for first in range(0, len(keys), SLICE):
+            with transaction.atomic():
+                told += _jobs(contract_id, keys[first : first + SLICE])
+        if len(keys) < MOST:
             break
     while True:
         with transaction.atomic():
@@ -109,10 +121,18 @@ def settle(contract_id: UUID, final: int) -> int:
     return told
 
 
-def _jobs(contract_id: UUID, final: int) -> tuple[int, bool]:
-    contract = Contract.objects.get(id=contract_id)
+def _final_logs(contract_id: UUID, final: int) -> list[tuple[bytes, int]]:
     with log.cursor() as cur:
-        cur.execute(_FINAL_JOBS, {"contract": contract_id, "final": final, "slice": SLICE}, prepare=True)
+        cur.execute(_FINAL_LOGS, {"contract": contract_id, "final": final, "most": MOST}, prepare=True)
+        return cur.fetchall()
+
+
+def _jobs(contract_id: UUID, keys: Sequence[tuple[bytes, int]]) -> int:
+    contract = Contract.objects.get(id=contract_id)
+    hashes, indexes = [bytes(block_hash) for block_hash, _ in keys], [index for _, index in keys]
+    values = {"contract": contract_id, "block_hash": hashes, "log_index": indexes}
+    with log.cursor() as cur:
+        cur.execute(_SETTLE_LOGS, values, prepare=True)
         rows = cur.fetchall()
     told: dict[UUID, _Told] = {}
     for block_number, tx_hash, value, job_id, project_id, mode, standing, wanted in rows:
@@ -124,7 +144,7 @@ def _jobs(contract_id: UUID, final: int) -> tuple[int, bool]:
         elif standing in OPEN and job_id not in told:  # once more with the same hash says nothing new
             told[job_id] = _Told(job_id, project_id, mode, block_number, bytes(tx_hash))
     _tell(contract, list(told.values()))
-    return len(told), len(rows) == SLICE
+    return len(told)
 
 
 def _root(contract_id: UUID, final: int) -> tuple[int, bool]:
