@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import endurance, lists, web
+from benchmarks import chain, endurance, lists, web
 from benchmarks.results import Row, compare, percentile
 from benchmarks.stage import OURS, SideFailed, Stage
 
@@ -101,11 +101,14 @@ class Lists:
         return {"p50": slowest.p50, "p95": slowest.p95}, jobs
 
 
+Chained = chain.Gas | chain.Signing | chain.Replay | chain.Proof | chain.Confirming
+
+
 @dataclass(frozen=True)
 class Lasting:
-    """One of those of endurance.py."""
+    """One of those of endurance.py or chain.py."""
 
-    what: endurance.Behind | endurance.Held | endurance.Steady | endurance.Memory | endurance.Idle
+    what: endurance.Behind | endurance.Held | endurance.Steady | endurance.Memory | endurance.Idle | Chained
 
     @property
     def side(self) -> str:
@@ -140,6 +143,15 @@ FIGURES: Mapping[str, Drain | PickUp | Post | Lists | Lasting] = {
     "our minute": Lasting(endurance.Steady()),
     "our memory": Lasting(endurance.Memory()),
     "our idleness": Lasting(endurance.Idle()),
+    "our gas": Lasting(chain.Gas()),
+    "our confirmations in batches": Lasting(chain.Confirming(OURS, "batch")),
+    "our confirmations one by one": Lasting(chain.Confirming(OURS, "single")),
+    "plain task with web3": Lasting(chain.Confirming(chain.PEER)),
+    "our replay": Lasting(chain.Replay(OURS)),
+    "web3's get_logs": Lasting(chain.Replay(chain.PEER)),
+    "our signatures": Lasting(chain.Signing(OURS)),
+    "eth_account's signatures": Lasting(chain.Signing(chain.PEER)),
+    "our proof": Lasting(chain.Proof()),
     "solo drain": Drain("celery_solo", 2000),
     "results drain": Drain("celery_results", 400),
     "procrastinate drain": Drain("procrastinate_async", 1000),
@@ -191,6 +203,16 @@ def _pick_up(name: str, value: str, figure: str, peer_name: str, *, must: float 
     aim = None if must is None else 0.7
     ours, peer = ("our pick-up", value), (figure, value)
     return Claim(name, "ms", ours, peer, peer_name, must, aim, lower_is_better=True)
+
+
+def _gas(name: str, value: str, *, must: float, floor: float) -> Claim:
+    """`floor`: what the least that may be charged for the bytes of the call comes to (EIP-7623)."""
+    return Claim(f"gas of a job, {name}", "gas", ("our gas", value), None, None, must, floor, lower_is_better=True)
+
+
+def _on_chain(name: str, figure: str, *, must: float, aim: float) -> Claim:
+    ours, peer = (figure, "rate"), ("plain task with web3", "rate")
+    return Claim(name, "jobs/s", ours, peer, "Celery task with web3", must, aim)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -306,6 +328,37 @@ CLAIMS: tuple[Claim, ...] = (
         "memory that a process of the worker gains over 1 million jobs",
         "MB",
         ("our memory", "gained"),
+        None,
+        None,
+        must=5,
+        lower_is_better=True,
+    ),
+    _gas("one job a transaction", "single", must=24_500, floor=23_240),
+    _gas("100 jobs a transaction", "batch", must=3300, floor=2310),
+    _gas("1,000 jobs under one anchor", "anchor", must=30, floor=22.9),
+    _on_chain("jobs from queue to confirmed, batches, one signer", "our confirmations in batches", must=10, aim=20),
+    _on_chain("jobs from queue to confirmed, one a transaction", "our confirmations one by one", must=2, aim=3),
+    Claim(
+        "replay of 100,000 logs into PostgreSQL, against fetching and decoding them",
+        "logs/s",
+        ("our replay", "rate"),
+        ("web3's get_logs", "rate"),
+        "web3's get_logs",
+        must=10,
+        aim=25,
+    ),
+    Claim(
+        "signing a transaction",
+        "/s",
+        ("our signatures", "rate"),
+        ("eth_account's signatures", "rate"),
+        "eth_account as installed",
+        must=3,
+    ),
+    Claim(
+        "proof of a job among 10,000 of an anchor, processor time of the request",
+        "ms",
+        ("our proof", "cpu"),
         None,
         None,
         must=5,

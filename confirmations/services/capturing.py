@@ -176,7 +176,7 @@ def see(network_id: int, head: int, final: int) -> None:
 
 
 def _insert(contract: Contract, logs: Sequence[Seen], source: Source, *, final: int = -1, fresh: bool = False) -> int:
-    """Write logs of a contract whose row is locked; returns how many are new. `fresh`: there are none of those blocks."""
+    """Write logs of a contract whose row is locked. `fresh`: there are none of those blocks. How many are new."""
     if not logs:
         return 0
     with log.cursor() as cur:

@@ -1,9 +1,20 @@
 """Tables that are older than the chain: what stands there already is not sent once more."""
 
+import json
+from typing import Any
+from uuid import UUID
+
 from confirmations.models import Confirmation, Log, Transaction
 from confirmations.services import asking
 from jobs.models import Intervention, Job
+from tests.contracts.deliveries import PROJECT
 from tests.world import World
+
+
+def _done(job: UUID, number: int, output: Any) -> asking._Done:
+    return asking._Done(
+        PROJECT, job, "order.book", "single", None, payload=json.dumps({"number": number}), output=json.dumps(output)
+    )
 
 
 def test_a_log_that_nobody_asked_for_confirms_who_asks_later(world: World) -> None:
@@ -18,13 +29,7 @@ def test_a_log_that_nobody_asked_for_confirms_who_asks_later(world: World) -> No
     assert set(Log.objects.values_list("settled", flat=True)) == {True}  # final, and of no job that is known
 
     Job.objects.filter(id__in=ids).update(status="confirming", stage="confirm")
-    rows = Job.objects.filter(id__in=ids).values_list("project_id", "id", "kind", "confirm", "lane")
-    asking.confirm(
-        [
-            asking._Done(*row, payload=f'{{"number": {n}}}', output=f'{{"booked": {n}}}')
-            for n, row in enumerate(rows.order_by("id"))
-        ]
-    )
+    asking.confirm([_done(job, number, {"booked": number}) for number, job in enumerate(sorted(ids))])
     world.node.mine(1)
     world.read()
 
@@ -41,8 +46,7 @@ def test_a_result_that_differs_from_what_stands_on_chain_is_a_question(world: Wo
     Log.objects.update(settled=True)
 
     Job.objects.filter(id=job).update(status="confirming", stage="confirm")
-    row = Job.objects.values_list("project_id", "id", "kind", "confirm", "lane").get(id=job)
-    asking.confirm([asking._Done(*row, payload='{"number": 0}', output='{"booked": "another"}')])
+    asking.confirm([_done(job, 0, {"booked": "another"})])
     world.node.mine(1)
     world.read()
 
