@@ -13,16 +13,30 @@ numbers never have the same hash.
 """
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
 import rfc8785
 from eth_hash.auto import keccak
+
+_NOT_PLAIN = re.compile(r"[0-9][.eE]|[0-9]{16}|-0|\\u")
+"""What may stand in a JSON text whose canonical form is not that of a plain serializer with sorted keys."""
 
 
 def canonical(text: str) -> bytes:
     """A JSON text (as PostgreSQL keeps it) in its canonical form."""
+    if (
+        text.isascii() and _NOT_PLAIN.search(text) is None
+    ):  # whole numbers that a double has, and ASCII: ten times faster
+        return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+    return thoroughly(text)
+
+
+def thoroughly(text: str) -> bytes:
+    """The same for any JSON text."""
     return rfc8785.dumps(json.loads(text, parse_int=_number, parse_float=_number))
 
 

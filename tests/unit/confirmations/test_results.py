@@ -33,6 +33,21 @@ def test_the_order_of_names_and_the_spaces_of_a_text_do_not_matter(value: object
     assert results.canonical(json.dumps(value, indent=3)) == results.canonical(json.dumps(value, sort_keys=True))
 
 
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii")) | st.text('\\u"/.eE0-9 \b\x7f'),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="ascii")), inner, max_size=4)
+    ),
+)
+
+
+@given(st.one_of(JSON, PLAIN), st.booleans())
+def test_the_short_way_to_a_canonical_text_leads_where_the_long_one_does(value: object, ascii_: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_)
+
+    assert results.canonical(text) == results.thoroughly(text)
+
+
 @given(JSON)
 def test_a_canonical_text_is_the_value_itself(value: object) -> None:
     text = results.canonical(json.dumps(value))
