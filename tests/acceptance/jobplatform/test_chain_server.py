@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
 
+from confirmations import keys
 from jobplatform import places, processes, runfile
 from jobplatform.embedded import Embedded
 from jobplatform.runfile import RunInfo
@@ -86,6 +88,39 @@ def test_the_run_file_and_every_process_know_the_chain(platform: tuple["subproce
         environment = psutil.Process(info.pids[name]).environ()
         assert environment["RPC_URL"] == info.rpc_url
         assert environment["RPC_WS_URL"] == info.rpc_url.replace("http:", "ws:")
+
+
+def family_of(pid: int | list[int]) -> list[psutil.Process]:
+    found = [psutil.Process(one) for one in (pid if isinstance(pid, list) else [pid])]
+    return [each for parent in found for each in (parent, *parent.children(recursive=True))]
+
+
+def test_only_the_process_that_signs_can_open_the_keys(platform: tuple["subprocess.Popen[bytes]", Path]) -> None:
+    """Its passphrase and the key itself are nowhere else: in no environment, command line, log or table."""
+    info, data_dir = info_of(platform), platform[1]
+    (signing,) = [psutil.Process(pid).environ() for name, pid in info.pids.items() if name == "signing"]
+    passphrase = signing["KEYSTORE_PASSPHRASE"]
+    (keystore,) = Path(signing["KEYSTORE_DIR"]).glob("signer*.json")
+    key = keys.open_keystore(keystore, passphrase.encode())._key.to_hex().removeprefix("0x")
+    assert keystore.parent.stat().st_mode & 0o077 == 0
+
+    for name, pid in info.pids.items():
+        for process in family_of(pid):
+            told = process.environ() if name != "signing" else {}
+            assert not [variable for variable in told if variable.startswith("KEYSTORE")], name
+            assert passphrase not in " ".join([*told.values(), *process.cmdline()])
+    for path in (data_dir / "logs").rglob("*"):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        assert passphrase not in text
+        assert key not in text
+    with psycopg.connect(info.database_url) as link:
+        tables = link.execute("select format('%I', relname) from pg_class where relkind = 'r' and relnamespace ="
+                              " 'public'::regnamespace").fetchall()  # fmt: skip
+        assert len(tables) > 40
+        for (table,) in tables:
+            for (row,) in link.execute(f"select t::text from {table} t".encode()):
+                assert key not in row
+                assert passphrase not in row
 
 
 def test_a_killed_chain_is_back_within_two_seconds_with_its_blocks(
