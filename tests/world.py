@@ -216,8 +216,11 @@ class World:
 
 
 @contextlib.contextmanager
-def world_of(node: Anvil, keystore: Path, settings: Any) -> Iterator[World]:
-    """A platform on the database of now, on a chain: contract deployed, signer funded. The node has mined nothing yet."""
+def world_of(node: Anvil, keystore: Path, settings: Any, *, kms: str = "") -> Iterator[World]:
+    """A platform on the database of now, on a chain: contract deployed, signer funded. Blocks come when they are told to.
+
+    `kms`: the id of a key of KMS that signs instead of the one in the keystore.
+    """
     settings.RPC_URLS = [node.url]
     settings.RPC_WS_URL = ""
     settings.KEYSTORE_DIR = str(keystore)
@@ -237,9 +240,8 @@ def world_of(node: Anvil, keystore: Path, settings: Any) -> Iterator[World]:
         shelves.forget()
         (keystore / signing.BOUNDS).unlink(missing_ok=True)
         node.call("evm_setAutomine", True)
-        call_command(
-            "deploy_registry", finality="depth", depth=2, block_seconds=0.2, fund=True, allow=True, verbosity=0
-        )
+        options = {"finality": "depth", "depth": 2, "block_seconds": 0.2, "kms": kms}
+        call_command("deploy_registry", fund=True, allow=True, verbosity=0, **options)
         node.call("evm_setAutomine", False)
         assert json.loads((keystore / signing.BOUNDS).read_text())
         consumers.ensure_rows()

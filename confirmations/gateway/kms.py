@@ -4,6 +4,7 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+from botocore.config import Config
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -18,6 +19,8 @@ from confirmations.errors import KeyUnavailable, KeyUnreadable
 from confirmations.results import shown
 
 ALGORITHM = "ECDSA_SHA_256"
+CONNECT_SECONDS, READ_SECONDS, TRIES = 3.0, 10.0, 2
+"""So long an answer is waited for, so often: less than the job that sends may take. It comes back by itself."""
 
 
 class KmsKey:
@@ -26,7 +29,7 @@ class KmsKey:
     def __init__(self, key_id: str, client: Any = None) -> None:
         """Ask for the public key. Raises `KeyUnavailable`, `KeyUnreadable`: it is a key of another sort."""
         self._key_id = key_id
-        self._client = client or boto3.client("kms")
+        self._client = client or _client()
         told = self._ask("get_public_key")
         try:
             found = load_der_public_key(told["PublicKey"])
@@ -49,7 +52,11 @@ class KmsKey:
         Raises `KeyUnavailable`.
         """
         told = self._ask("sign", Message=digest, MessageType="DIGEST", SigningAlgorithm=ALGORITHM)
-        r, s = decode_dss_signature(told["Signature"])
+        try:
+            r, s = decode_dss_signature(told["Signature"])
+        except ValueError:
+            message = f"What KMS answered for {shown(self.address)} is no signature."
+            raise KeyUnavailable(message) from None
         s = min(s, ORDER - s)  # KMS does not care; nodes take the lower one only (EIP-2)
         for parity in (0, 1):
             try:
@@ -71,3 +78,14 @@ class KmsKey:
 
     def __repr__(self) -> str:
         return f"<key of {shown(self.address)} in KMS>"
+
+
+def _client() -> Any:
+    retries: Any = {"mode": "standard", "total_max_attempts": TRIES}
+    try:
+        return boto3.client(
+            "kms", config=Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=retries)
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:  # the environment names no region, or nonsense
+        message = f"KMS cannot be asked: {error}"
+        raise KeyUnreadable(message) from None

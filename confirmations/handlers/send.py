@@ -106,10 +106,15 @@ def _come_back(signer: Signer) -> None:
 
 
 def _send(signer: Signer, net: Chain, work: Sequence[Unsent]) -> int:
-    work = _with_bytes(signer, net, work)
+    work, trouble = _with_bytes(signer, net, work)
     ready = [one for one in work if one.raw is not None]
-    if not ready:
-        return 0
+    sent = _hand_over(signer, net, ready) if ready else 0
+    if trouble is not None:
+        raise trouble  # what it concerns waits; what is signed has left all the same
+    return sent
+
+
+def _hand_over(signer: Signer, net: Chain, ready: Sequence[Unsent]) -> int:
     told = net.send([one.raw for one in ready if one.raw is not None])
     answers = [_answer(one, error) for one, error in zip(ready, told, strict=True)]
     sending.answered(signer, answers)
@@ -134,11 +139,11 @@ def _answer(one: Unsent, error: NodeError | None) -> Answer:
 
 
 # ---------------------------------------------------------------------------------------------- bytes
-def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> list[Unsent]:
-    """The same with new bytes for those that want some, kept before they are returned."""
+def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> tuple[list[Unsent], KeyTrouble | None]:
+    """The same with new bytes for those that want some, kept before they are returned; and why some have none."""
     wanting = [one for one in work if one.wants_bytes or _stale(signer, one)]
     if not wanting:
-        return list(work)
+        return list(work), None
     market = net.market()
     # What offers enough leaves as it is once more: it may have been dropped, or waits for a nonce before it.
     # Nobody can say what keeps back the first of them if it goes on and on: a node looks anew at one that offers more.
@@ -150,20 +155,30 @@ def _with_bytes(signer: Signer, net: Chain, work: Sequence[Unsent]) -> list[Unse
         or signing.is_short(signer.network, market, one.fees)
         or (one.nonce == lowest and one.waited > patience)
     ]
-    made = _new_bytes(signer, market, wanting) if wanting else {}
-    ready = [sending.with_attempt(one, made[one.id]) if one.id in made else one for one in work]
-    return [one for one in ready if not one.wants_bytes]
+    made: list[Made] = []
+    trouble: KeyTrouble | None = None
+    try:
+        if wanting:
+            _new_bytes(signer, market, wanting, made)
+    except KeyTrouble as error:
+        trouble = error
+    sending.signed(made)
+    new = {one.transaction_id: one for one in made}
+    ready = [sending.with_attempt(one, new[one.id]) if one.id in new else one for one in work]
+    return [one for one in ready if not one.wants_bytes], trouble
 
 
 def _stale(signer: Signer, one: Unsent) -> bool:
     return one.waited > signer.network.bump_seconds and one.state == Try.SENT
 
 
-def _new_bytes(signer: Signer, market: Market, wanting: Sequence[Unsent]) -> dict[UUID, Made]:
-    """New attempts, kept. What cannot have one is left as it is, or a person is asked."""
+def _new_bytes(signer: Signer, market: Market, wanting: Sequence[Unsent], made: list[Made]) -> None:
+    """Sign new attempts, into `made`. What cannot have one is left as it is, or a person is asked.
+
+    Raises `KeyTrouble`: the key signs nothing (more) just now.
+    """
     key, bounds = signing.key_of(signer), signing.bounds_of(signer.network_id)
     spent = selectors.spent_today(signer.id)
-    made: list[Made] = []
     for one in wanting:
         if one.refused >= sending.MOST_REBUILT:
             _stick(one, "refused_too_often")
@@ -184,8 +199,6 @@ def _new_bytes(signer: Signer, market: Market, wanting: Sequence[Unsent]) -> dic
             continue
         spent += used * offered.fee
         made.append(Made(one.id, one.number + 1, found, offered, used, one.frees))
-    sending.signed(made)
-    return {one.transaction_id: one for one in made}
 
 
 def _gas(signer: Signer, one: Unsent) -> int:
