@@ -58,8 +58,15 @@ class Anvil:
         )
         processes.wait_until(self._answers, seconds=30)
 
+    def end(self) -> None:
+        """Ask it to end: with the option `--state` it writes down its blocks first. What waits for one is gone."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
     def stop(self) -> None:
-        """End it."""
+        """Kill it."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

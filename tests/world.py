@@ -119,7 +119,7 @@ class World:
             if not claimed:
                 return
             try:
-                worker.run(list(claimed))
+                worker.run(list(claimed), *deaths)
             except deaths:
                 Job.objects.filter(id__in=[job.id for job in claimed]).update(status="queued", claimed_by=None)
                 return

@@ -72,10 +72,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the chain says of an address: the nonce that it expects next, and the balance in wei."""
+    """What the chain says of an address: the nonce that it expects next, and the balance in wei.
+
+    `head`: the highest block of who says so. What used the nonces below stands there or further down.
+    """
 
     nonce: int
     balance: int
+    head: int
 
 
 class Chain:
@@ -136,10 +140,9 @@ class Chain:
 
     def account(self, address: bytes) -> Account:
         """How an address stands in the latest block."""
-        nonce, balance = self._all(
-            [("eth_getTransactionCount", [shown(address), "latest"]), ("eth_getBalance", [shown(address), "latest"])]
-        )
-        return Account(number(nonce), number(balance))
+        asked: list[Call] = [(f"eth_get{what}", [shown(address), "latest"]) for what in ("TransactionCount", "Balance")]
+        nonce, balance, head = self._all([*asked, ("eth_blockNumber", [])])
+        return Account(number(nonce), number(balance), number(head))
 
     def receipts(self, hashes: Sequence[bytes]) -> list[Receipt | None]:
         """What became of these transactions, each by its hash; None: it is in no block."""

@@ -68,7 +68,7 @@ def _watch(signer: Signer) -> None:
     hashes = [item for one in found for item in one.hashes]
     receipts = dict(zip(hashes, net.receipts(hashes), strict=True)) if hashes else {}
     for one in found:
-        _explain(signer, one, receipts, head, final)
+        _explain(signer, one, receipts, told.head, final)
     _measure(signer, net)
     if watching.stale(signer.id, min(sending.AGAIN_SECONDS, signer.network.bump_seconds)):
         calling.call_sender(signer.id)

@@ -311,7 +311,8 @@ def pushed(contract_id: UUID, logs: Sequence[Seen], removed: Sequence[Seen] = ()
 # ---------------------------------------------------------------------------------------------- taken back
 _RETRACTED = """
 update confirmations_transaction t
-set step = 'sent', block_number = null, block_hash = null, tx_hash = null, gas_used = null, seq = t.seq + 1
+set step = 'sent', block_number = null, block_hash = null, tx_hash = null, gas_used = null, silent_since = null,
+    seq = t.seq + 1
 from (select id, tx_hash, block_number from confirmations_transaction
       where contract_id = %(contract)s and block_number > %(ancestor)s
         and step in ('included', 'final', 'reverted', 'freed')) old

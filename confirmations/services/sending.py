@@ -200,7 +200,7 @@ left join lateral (
 where t.signer_id = %(signer)s
   and t.step in ('reserved', 'signed', 'sent')
   and (t.step <> 'sent' or a.state in ('refused', 'dropped') or t.offer is not null
-       or a.sent_at < (select platform_now()) - %(again)s * interval '1 second')
+       or a.sent_at is null or a.sent_at < (select platform_now()) - %(again)s * interval '1 second')
 order by t.nonce
 """
 

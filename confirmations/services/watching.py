@@ -46,6 +46,11 @@ def account(signer_id: UUID, *, nonce: int, balance: int) -> None:
                 (signer_id,),
             )
             ((needed,),) = cur.fetchall()
+            cur.execute(  # the chain took their blocks back: what was seen then says nothing of what comes
+                "update confirmations_transaction set silent_since = null"
+                " where signer_id = %s and nonce >= %s and silent_since is not null",
+                (signer_id, nonce),
+            )
         if balance >= (needed or 1) and wake(signer_id, "funds", of=(Duty.NO_FUNDS,)):
             call_sender(signer_id)
 
@@ -102,7 +107,7 @@ def stale(signer_id: UUID, seconds: float) -> bool:
             " ) a on true"
             " where t.signer_id = %s and t.step in ('reserved', 'signed', 'sent')"
             " and (t.step <> 'sent' or a.state in ('refused', 'dropped') or t.offer is not null"
-            "      or a.sent_at < (select platform_now()) - %s * interval '1 second'))",
+            "      or a.sent_at is null or a.sent_at < (select platform_now()) - %s * interval '1 second'))",
             (signer_id, seconds),
         )
         ((found,),) = cur.fetchall()
@@ -135,14 +140,18 @@ def freed(signer: Signer, found: Silent, *, tx_hash: bytes, block_number: int, g
 
 
 def unexplained(signer: Signer, found: Silent, *, head: int, final: int) -> bool:
-    """A nonce was used, and none of our attempts is in a block. True: for good, so the key was used elsewhere."""
+    """A nonce was used, and none of our attempts is in a block. True: for good, so the key was used elsewhere.
+
+    `head`: of the node that says that it was used. Another one may be far behind it, and not know what used it: so it
+    is for good only when the blocks up to there are final to all that are asked, and were read.
+    """
     with transaction.atomic():
-        row = Transaction.objects.select_for_update().get(id=found.id)
+        row = Transaction.objects.select_for_update(of=("self",)).select_related("contract").get(id=found.id)
         if row.silent_since is None:
             row.silent_since = head
             row.save(update_fields=["silent_since"])
             return False
-        if final < row.silent_since:
+        if final < row.silent_since or (row.contract.active and row.contract.next_block <= row.silent_since):
             return False
         ended = _end(found.id, Step.FOREIGN, None, None, None)
         if ended is None:

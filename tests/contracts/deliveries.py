@@ -57,6 +57,17 @@ def arrange(kind: Kind[Any]) -> UUID:
 
 
 # ------------------------------------------------------------------------------------------------ deliveries
+class _Mortal(Shift):
+    """A shift that ends with its process: what the engine would take for a failed attempt is judged by nobody."""
+
+    deaths: tuple[type[BaseException], ...] = ()
+
+    def finish(self, job: Claimed, result: Any, error: BaseException | None) -> None:
+        if isinstance(error, self.deaths):
+            raise error
+        super().finish(job, result, error)
+
+
 class Worker:
     """A worker process as the database sees it; its handlers run here."""
 
@@ -74,10 +85,14 @@ class Worker:
                 return jobs
         return []
 
-    def run(self, jobs: list[Claimed]) -> dict[str, int]:
-        """Run claimed jobs and commit their outcomes, as far as the claim still holds. Returns counts by outcome."""
+    def run(self, jobs: list[Claimed], *deaths: type[BaseException]) -> dict[str, int]:
+        """Run claimed jobs and commit their outcomes, as far as the claim still holds. Returns counts by outcome.
+
+        `deaths`: what ends the process where a handler raises it. It is raised here, and nothing is committed.
+        """
         pen = slots.take(self.id, os.getpid())
-        shift = Shift(self.kind, jobs, Outbox(self.id, bell), pen)
+        shift = _Mortal(self.kind, jobs, Outbox(self.id, bell), pen)
+        shift.deaths = deaths
         try:
             if self.kind.is_async:
                 window.run_window(shift, refill=lambda _room: [])

@@ -131,6 +131,33 @@ def test_a_process_dies_when_its_bytes_have_left_and_before_it_hears_a_reply(
     confirmed_once(world, ids)
 
 
+@pytest.mark.parametrize(
+    ("name", "after"), [("signed", AFTER), ("answered", BEFORE)], ids=["it has not left", "nobody heard of it"]
+)
+def test_a_process_dies_when_it_has_signed_a_higher_offer(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str, *, after: bool
+) -> None:
+    ids = world.submit(2)
+    world.ask()
+    world.send()
+    world.node.call("anvil_setNextBlockBaseFeePerGas", hex(50 * 10**9))
+    world.node.mine(2)
+    world.pass_time(61)
+    world.watch()
+    with monkeypatch.context() as lost:
+        deaths: list[str] = []
+        lost.setattr(sending, name, mortal(getattr(sending, name), after=after, deaths=deaths))
+        world.send_quietly(Died)
+    assert (deaths, Attempt.objects.filter(number=2).count()) == ([name], len(ids))
+    world.node.call("anvil_dropAllTransactions")
+
+    for _ in range(3):
+        live(world)
+
+    assert not Attempt.objects.filter(number__gt=2).exists()
+    confirmed_once(world, ids)
+
+
 @pytest.mark.parametrize("after", [BEFORE, AFTER], ids=["before", "after"])
 def test_a_reader_dies_as_it_takes_blocks_back(world: World, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> None:
     Network.objects.update(depth=4)
