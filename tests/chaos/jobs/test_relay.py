@@ -27,7 +27,11 @@ def done_once(platform: Platform, ids: list[UUID]) -> None:
     found = "select subject_id, array_agg(seq order by seq) as seq, array_agg(type order by seq) as type"
     rows = platform.rows(f"{found} from events_event where subject_id = any(%s) group by 1", ids)
     assert len(rows) == len(ids)
-    assert all((row["seq"], row["type"]) == ([1, 2], ["job.queued", "job.processed"]) for row in rows), rows
+    for row in rows:
+        assert row["seq"] == list(range(1, len(row["seq"]) + 1)), row
+        # Where the machine is busy a claim may be handed back unharmed, or be announced: neither runs a job.
+        ways = [name for name in row["type"] if name not in {"job.released", "job.processing"}]
+        assert ways == ["job.queued", "job.processed"], row
 
 
 @pytest.mark.parametrize("step", often({STEPS[1], STEPS[3], STEPS[5]}, STEPS))

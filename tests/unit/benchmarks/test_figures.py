@@ -29,6 +29,14 @@ BOUNDS = {
     "idle platform, SQL statements a second": (10, 4, True),
     "idle platform, share of one core": (3, None, True),
     "memory that a process of the worker gains over 1 million jobs": (5, None, True),
+    "gas of a job, one job a transaction": (24_500, 23_240, True),
+    "gas of a job, 100 jobs a transaction": (3300, 2310, True),
+    "gas of a job, 1,000 jobs under one anchor": (30, 22.9, True),
+    "jobs from queue to confirmed, batches, one signer": (10, 20, False),
+    "jobs from queue to confirmed, one a transaction": (2, 3, False),
+    "replay of 100,000 logs into PostgreSQL, against fetching and decoding them": (10, 25, False),
+    "signing a transaction": (3, None, False),
+    "proof of a job among 10,000 of an anchor, processor time of the request": (5, None, True),
 }
 
 
