@@ -104,6 +104,7 @@ def test_only_the_process_that_signs_can_open_the_keys(platform: tuple["subproce
     key = keys.open_keystore(keystore, passphrase.encode())._key.to_hex().removeprefix("0x")
     assert keystore.parent.stat().st_mode & 0o077 == 0
 
+    assert {"web", "live", "relay", "worker", "events", "capture", "beat", "flower"} < info.pids.keys()
     for name, pid in info.pids.items():
         for process in family_of(pid):
             told = process.environ() if name != "signing" else {}
