@@ -40,7 +40,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """With blocks that are read, and gone."""
-        self.submit(1, "single", sent=True)
+        self.submit(4, "single", sent=True)
         self.mine(2, seen=True)
         self.reorganise(2)
 
