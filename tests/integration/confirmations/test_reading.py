@@ -9,14 +9,13 @@ import pytest
 from confirmations import selectors
 from confirmations.errors import LeaseLost, NodeError, NodeNonsense, WrongChain
 from confirmations.gateway.chain import Chain, chain
-from confirmations.gateway.socket import Doorbell
 from confirmations.handlers import capture
 from confirmations.handlers.capture import Reader
 from confirmations.models import Contract, Log, ScannedRange
 from confirmations.services import capturing
 from jobs.models import Intervention
 from tests.anvil import CHAIN_ID
-from tests.rpc_faults import Capped, OmitsLogs, malformed, says, wrong_chain
+from tests.rpc_faults import Capped, OmitsLogs, malformed, wrong_chain
 from tests.rpc_lag import Lag
 from tests.rpc_proxy import RpcProxy
 from tests.rpc_refusals import PROVIDERS
@@ -200,37 +199,6 @@ def test_a_block_that_a_socket_told_of_and_that_is_gone_leaves_an_orphan(world: 
 
     assert sorted(Log.objects.values_list("orphaned", flat=True)) == [False, True]
     assert Log.objects.get(orphaned=True).block_hash == b"\1" * 32
-
-
-def test_a_receipt_that_nobody_has_for_minutes_is_no_reason_for_another_transaction(
-    world: World, proxy: RpcProxy
-) -> None:
-    ids = in_a_block(world)
-    with proxy.having(says(None, methods="eth_getTransactionReceipt"), Lag(20)):
-        for _ in range(10):
-            world.pass_time(31)
-            world.node.mine()
-            world.watch_quietly()
-            world.send_quietly()
-            world.read_quietly()
-    assert world.node.sent()[str(world.signer)] == 1 + len(ids)
-    assert not Intervention.objects.exists()
-
-    world.read()
-    assert world.statuses(ids) == ["confirmed"]
-
-
-def test_without_a_socket_all_is_confirmed_at_the_pace_of_questions(world: World, settings: Any) -> None:
-    settings.RPC_WS_URL = "ws://127.0.0.1:1"
-    with Doorbell(bytes(world.contract.address)) as bell:
-        for _ in range(3):
-            ids = in_a_block(world)
-            world.node.mine(3)
-            assert not bell.wait(0.01)
-            world.pass_time(1200)
-            world.read()
-            assert world.statuses(ids) == ["confirmed"]
-    assert capturing.complete_to(world.contract) == world.node.head()
 
 
 def world_chain() -> Chain:
