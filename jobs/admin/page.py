@@ -147,7 +147,9 @@ def _drawing(job: Job, happened: Sequence[Event], tried: Sequence[Attempt]) -> t
         heavy = ("error", "log", "metrics")
         tried = list(Attempt.objects.filter(job_id=job.id).defer(*heavy).order_by("-claim_no")[:MOST_DRAWN])[::-1]
     running = job.attempt if job.status == Status.PROCESSING else None
-    return timeline.draw(timeline.spans(happened, tried, now=now, running=running))
+    return timeline.draw(
+        timeline.spans(happened, tried, now=now, running=running, confirming=job.status == Status.CONFIRMING)
+    )
 
 
 def _event(event: Event) -> dict[str, Any]:
@@ -171,7 +173,10 @@ def _values(job: Job) -> list[tuple[str, markup.Shown]]:
 
 
 def _sections(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
-    """What apps above the engine say about the job. A name `<noun>_id` becomes a link to that subject's page."""
+    """What apps above the engine say about the job. A name `<noun>_id` becomes a link to that subject's page.
+
+    What an app has made safe itself is shown as it is.
+    """
     said: list[tuple[str, Any]] = []
     if len(extensions.job_sections):
         shown = serializers.show_job(selectors.job(job.project_id, job.id))
@@ -190,6 +195,8 @@ def _said(name: str, value: Any) -> tuple[str, Any]:
         return noun.replace("_", " "), subjects.link(noun, value)
     if isinstance(value, Mapping | list):
         return name.replace("_", " "), markup.brief(value, 400)
+    if isinstance(value, SafeString):
+        return name.replace("_", " "), value
     return name.replace("_", " "), markup.NOTHING if value is None else markup.visible(str(value))
 
 

@@ -161,25 +161,39 @@ _AFTER: dict[str, tuple[str, str, str] | None] = {
     "job.processed": None,
     "job.approved": None,
     "job.confirmed": None,
+    "job.retracted": ("On its way to the chain again", "run", "chain"),
 }
-_ENDS = frozenset({"job.failed", "job.rejected", "job.cancelled", "job.processed", "job.confirmed", "job.approved"})
+_TO_THE_CHAIN = ("On its way to the chain", "run", "chain")
+_BY_THE_CHAIN = frozenset({"job.confirmed", "job.unconfirmed"})
+"""What ends such a way, which begins with `job.processed`: most jobs have none, and nothing happens after that."""
+_ENDS = frozenset({"job.failed", "job.rejected", "job.cancelled", "job.processed", "job.approved", *_BY_THE_CHAIN})
 _TRACKS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Waits", frozenset({"queued", "backoff"})),
     ("Stands", frozenset({"parked", "blocked", "dead", "cancelled"})),
+    ("Chain", frozenset({"chain"})),
 )
 _NAMES = {
     "done": "Attempt done", "retried": "Attempt retried", "failed": "Attempt failed", "rejected": "Attempt rejected",
     "stopped": "Attempt stopped", "running": "Attempt running", "queued": "Queued", "backoff": "Backoff",
     "parked": "Parked", "blocked": "Blocked", "dead": "Dead letter or rejected", "cancelled": "Cancelled",
+    "chain": "On its way to the chain",
 }  # fmt: skip
 _LOOKS = {"done": "done", "retried": "retried", "failed": "failed", "rejected": "rejected"}
 _TONES = {"done": "good", "retried": "ask", "failed": "bad", "rejected": "bad", "blocked": "ask", "cancelled": "off"}
 
 
 def spans(
-    events: Sequence[Happening], attempts: Iterable[Run], *, now: dt.datetime, running: int | None = None
+    events: Sequence[Happening],
+    attempts: Iterable[Run],
+    *,
+    now: dt.datetime,
+    running: int | None = None,
+    confirming: bool = False,
 ) -> list[Span]:
-    """The spans of a job, oldest first. `running`: number of the attempt that a worker holds now, if any."""
+    """The spans of a job, oldest first. `running`: number of the attempt that a worker holds now, if any.
+
+    `confirming`: its result is on its way to the chain now.
+    """
     turns = [event for event in events if event.type != "job.processing"]
     left = sorted(attempts, key=lambda run: run.claim_no)
     found: list[Span] = []
@@ -198,6 +212,9 @@ def spans(
             _wait(found, event.type, start, began)
             title, end = f"Attempt {running}", max(began, now)
             found.append(Span(title, "run", began, end, "running", open=True, look="running", attempt=True))
+        elif confirming if last else turns[index + 1].type in _BY_THE_CHAIN:
+            title, tone, look = _AFTER.get(event.type) or _TO_THE_CHAIN
+            found.append(Span(title, tone, start, max(start, end), open=last, look=look))
         elif not (last and event.type in _ENDS):
             _wait(found, event.type, start, end, still=last)
     return _with_stages(found)

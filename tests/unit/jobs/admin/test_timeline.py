@@ -68,6 +68,27 @@ def test_a_dead_letter_that_was_retried_shows_how_long_it_lay() -> None:
     ]
 
 
+def test_the_way_to_the_chain_lasts_until_the_result_is_final() -> None:
+    tried = [Attempt(1, 1, "done", at(1), at(2))]
+
+    waiting = spans(events(("queued", 0), ("processed", 2)), tried, now=at(9), confirming=True)
+    over = spans(events(("queued", 0), ("processed", 2), ("confirmed", 14)), tried, now=at(60))
+    again = spans(
+        events(("queued", 0), ("processed", 2), ("confirmed", 14), ("retracted", 20)),
+        tried,
+        now=at(25),
+        confirming=True,
+    )
+
+    assert told(waiting)[2:] == [("On its way to the chain", "run", 7.0)]
+    assert [span.open for span in waiting] == [False, False, True]
+    assert told(over)[2:] == [("On its way to the chain", "run", 12.0)]
+    assert told(again)[2:] == [("On its way to the chain", "run", 12.0), ("On its way to the chain again", "run", 5.0)]
+    drawing = draw(over)
+    assert drawing is not None
+    assert [track.title for track in drawing.tracks][-1] == "Chain"
+
+
 def test_a_running_attempt_is_open_from_its_event_on() -> None:
     found = spans(events(("queued", 0), ("processing", 2)), [], now=at(12), running=1)
 
