@@ -208,7 +208,7 @@ def _gas(signer: Signer, one: Unsent) -> int:
 
 
 def _stick(one: Unsent, reason: str, said: str = "") -> None:
-    sending.stick_one(one.id, reason, said or one.reply)
+    sending.stick_one(one.id, reason, said or one.said or one.reply)
 
 
 @cache

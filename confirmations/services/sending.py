@@ -171,6 +171,7 @@ class Unsent:
     freed: bool  # ... and the last one does
     state: Try | None
     reply: str
+    said: str  # by the node, of the last one
     refused: int  # attempts that no node took
     waited: float  # seconds since its last attempt was first taken
     offer: Fees | None  # what a person wants the next attempt to offer
@@ -191,7 +192,7 @@ select t.id, t.nonce, t.step, t.data, c.address, t.mode, t.count, a.id, coalesce
        a.gas, t.frees, a.state, coalesce(a.reply, ''),
        (select count(*) from confirmations_attempt r where r.transaction_id = t.id and r.state = 'refused'),
        coalesce(extract(epoch from (select platform_now()) - coalesce(a.first_sent_at, a.signed_at)), 0),
-       (t.offer ->> 'tip')::bigint, (t.offer ->> 'fee')::bigint, coalesce(a.frees, false)
+       (t.offer ->> 'tip')::bigint, (t.offer ->> 'fee')::bigint, coalesce(a.frees, false), coalesce(a.said, '')
 from confirmations_transaction t
 join confirmations_contract c on c.id = t.contract_id
 left join lateral (
@@ -219,7 +220,7 @@ def _unsent(row: tuple[Any, ...]) -> Unsent:
         count=row[6], attempt_id=row[7], number=row[8], raw=None if row[9] is None else bytes(row[9]), fees=fees,
         gas=row[12], frees=row[13], state=None if row[14] is None else Try(row[14]), reply=row[15], refused=row[16],
         waited=float(row[17]), offer=None if row[18] is None else Fees(row[18], row[19]),
-        freed=row[20],
+        freed=row[20], said=row[21],
     )  # fmt: skip
 
 
@@ -278,6 +279,7 @@ def with_attempt(one: Unsent, made: Made) -> Unsent:
         offer=None,
         freed=made.frees,
         reply="",
+        said="",
     )
 
 

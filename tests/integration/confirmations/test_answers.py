@@ -99,6 +99,7 @@ def test_a_node_that_refuses_every_offer_is_a_matter_for_a_person(world: World, 
     assert (row.step, row.reason) == (Step.STUCK, "refused_too_often")
     asked = Intervention.objects.get(resolved_at=None)
     assert (asked.subject_type, asked.reason) == ("transaction", "refused_too_often")
+    assert asked.evidence["said"] == "replacement transaction underpriced"
     assert [event["reason"] for event in events("tx.stuck")] == ["refused_too_often"]
     assert world.statuses([job]) == ["confirming"]
 
