@@ -23,7 +23,7 @@ from jobs.states import LIVE, LIVE_SECONDS, Status
 MOST = 10_000
 """Jobs of one status are counted up to so many."""
 MOST_OTHERS = 1_000
-"""Jobs of the statuses that are only mentioned."""
+"""Jobs of the statuses that are only mentioned, and interventions of subjects before or after jobs."""
 MOST_KEYS = 500
 """Keys of limits behind which jobs wait."""
 LEAST_SHARE = 100
@@ -339,6 +339,40 @@ def troubles(project: UUID | None, limit: int) -> list[Trouble]:
         Trouble(job, kind, owner, status, json.loads(error) if isinstance(error, str) else error, since)
         for job, kind, owner, status, error, since in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An open intervention about something that is no job: of that its own page asks."""
+
+    id: UUID
+    subject_type: str
+    subject_id: str
+    project_id: UUID | None
+    reason: str
+    since: dt.datetime
+
+
+# The unique index of what is open is in the order of subjects, so jobs are stepped over: there may be many of them.
+_QUESTIONS = """
+select id, subject_type, subject_id, project_id, reason, opened_at
+from (
+    (select * from jobs_intervention
+     where resolved_at is null and subject_type < 'job' and (%(project)s::uuid is null or project_id = %(project)s)
+     order by subject_type, subject_id limit %(most)s)
+    union all
+    (select * from jobs_intervention
+     where resolved_at is null and subject_type > 'job' and (%(project)s::uuid is null or project_id = %(project)s)
+     order by subject_type, subject_id limit %(most)s)
+) open
+order by opened_at desc, id desc
+limit %(limit)s
+"""
+
+
+def questions(project: UUID | None, limit: int) -> list[Question]:
+    """The newest open interventions that are about no job, among twice `MOST_OTHERS`."""
+    return [Question(*row) for row in _rows(_QUESTIONS, {"project": project, "most": MOST_OTHERS, "limit": limit})]
 
 
 # ------------------------------------------------------------------------------------------------ workers

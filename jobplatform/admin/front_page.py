@@ -25,6 +25,7 @@ from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.markup import Look
 from jobs import overview, rollups
 from jobs.admin import looks
+from jobs.admin.interventions import OPEN
 from jobs.admin.workers import LOOKS, state_of
 from jobs.models import Worker
 from jobs.overview import Standing, Tally
@@ -34,6 +35,7 @@ from jobs.states import Status
 PART = "live"
 """The value of the header `Part` with which the script asks for the content alone."""
 COUNTER = "rollups"
+MOST_QUESTIONS = 5
 MOST_TROUBLES = 8
 MOST_PAUSES = 5
 MOST_ROWS = 12
@@ -123,6 +125,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "charts": drawings.draw(found, asked.window, asked.now, everyone=asked.project is None),
         "looks": drawings.LOOKS,
         "behind": markup.duration(behind) if (behind := lag.get(COUNTER, (0.0, 0))[0]) > BEHIND_SECONDS else "",
+        "questions": _questions(asked),
         "troubles": _troubles(asked),
         "pauses": _pauses(asked),
         "queues": by_queue,
@@ -167,7 +170,7 @@ def _cards(total: Standing, slots: overview.Slots, found: Mapping[int, Sums], as
         "queued": _note_on_queued(total),
         "late": f"oldest due for {markup.rough(total.oldest.total_seconds())}" if total.due else "nothing is due",
         "failed": f"{seen.count(Measure.RETRYING):,} retries in {asked.window.title}",
-        "blocked": "need a person" if total.blocked else "nobody is asked",
+        "blocked": "need a person" if total.blocked else "no job needs a person",
     }
     cards = []
     for name, title, look, filters in PLACES:
@@ -256,6 +259,22 @@ def _history(sums: Sums, link: str, *, timed: bool) -> Iterable[Number]:
 
 
 # ------------------------------------------------------------------------------------------------ lists
+def _questions(asked: Asked) -> list[dict[str, Any]]:
+    """Open interventions whose subjects are no jobs: a blocked job speaks for itself."""
+    return [
+        {
+            "what": markup.visible(row.subject_type),
+            "key": markup.visible(row.subject_id),
+            "link": reverse("admin:jobs_intervention_change", args=(row.id,)),
+            "badge": markup.badge("asks", OPEN),
+            "project": asked.projects.get(row.project_id, str(row.project_id)) if row.project_id else "Platform",
+            "reason": markup.spoken(row.reason)[:160],
+            "at": markup.moment(row.since),
+        }
+        for row in overview.questions(asked.project, MOST_QUESTIONS)
+    ]
+
+
 def _troubles(asked: Asked) -> list[dict[str, Any]]:
     return [
         {

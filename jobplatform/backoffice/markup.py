@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,27 @@ class Shown:
 def visible(text: str) -> str:
     """The text with control characters and direction marks written out."""
     return text.translate(_UNSEEN)
+
+
+_CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
+
+
+def spoken(text: str) -> str:
+    """A code as words, `too_late` as "too late"; any other text as it is, visibly."""
+    return text.replace("_", " ") if _CODE.fullmatch(text) else visible(text)
+
+
+def facts(value: Any, longest: int = 400) -> list[tuple[str, str]]:
+    """A JSON object as names and values for people, in one level: what is nested has the names on the way to it."""
+    found: list[tuple[str, str]] = []
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        if isinstance(inner, dict) and inner:
+            found += [(f"{spoken(name)}, {below}", text) for below, text in facts(inner, longest)]
+        elif isinstance(inner, str):
+            found.append((spoken(name), spoken(inner)[:longest]))
+        else:
+            found.append((spoken(name), brief(inner, longest) or NOTHING))
+    return found
 
 
 def pretty(value: Any, limit: int = LONGEST_SHOWN) -> Shown | None:

@@ -13,12 +13,13 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from uuid_utils.compat import uuid7
 
 from benchmarks.explain import nodes
 from events import consumers, log
 from events.models import Consumer
 from jobs import handler, overview, pauses, registry
-from jobs.models import Job, LimitKey, Shelf, Worker
+from jobs.models import Intervention, Job, LimitKey, Shelf, Worker
 from jobs.overview import Tally
 from jobs.run import Run
 from jobs.states import Gate, Status
@@ -370,6 +371,29 @@ def test_a_drawing_is_readable_without_colour(viewer: Client, history: list[UUID
 
 
 # ------------------------------------------------------------------------------------------------ what it costs
+def test_what_asks_for_a_person_and_is_no_job_stands_there_too(viewer: Client, projects: list[UUID]) -> None:
+    def ask(subject: str, **columns: Any) -> UUID:
+        row = Intervention.objects.create(
+            id=uuid7(), subject_type=subject, subject_id=str(uuid7()), reason="refused_too_often", **columns
+        )
+        return UUID(str(row.id))
+
+    stuck, ours = ask("transaction"), ask("confirmation", project_id=projects[0])
+    ask("transaction", resolved_at=now())
+    ask("job", project_id=projects[0])  # which stands there by itself
+
+    everything, alone = page(viewer), page(viewer, f"project={projects[0]}")
+
+    def asked(shown: Any) -> list[str]:
+        return [row["link"].split("/")[-3] for row in shown["questions"]]
+
+    assert asked(everything) == [str(ours), str(stuck)]
+    assert asked(alone) == [str(ours)]
+    assert everything["questions"][1]["reason"] == "refused too often"
+    assert everything["questions"][1]["project"] == "Platform"
+    assert viewer.get(everything["questions"][1]["link"]).status_code == 200
+
+
 @pytest.mark.parametrize("query", ["", "window=24h", "window=7d", "window=30d", "project"])
 def test_a_view_takes_at_most_twenty_five_statements(operator: Client, history: list[UUID], query: str) -> None:
     count()

@@ -104,3 +104,23 @@ def test_a_share_is_told_only_where_there_is_one(progress: object, share: int | 
 
 def test_a_long_list_says_how_much_more_there_is() -> None:
     assert "+3" in markup.words("abcdef", 3)
+
+
+def test_a_code_is_spoken_and_other_text_stays() -> None:
+    assert markup.spoken("refused_too_often") == "refused too often"
+    assert markup.spoken("see my_file.txt, please") == "see my_file.txt, please"
+    assert markup.spoken("a\u202eb") == "a\\u202eb"
+
+
+def test_an_object_becomes_names_and_values_in_one_level() -> None:
+    evidence = {"nonce": 6, "said": "too_low", "block": {"number": 7, "hash": "0xab"}, "found": [1, 2], "why": None}
+
+    assert markup.facts(evidence) == [
+        ("nonce", "6"),
+        ("said", "too low"),
+        ("block, number", "7"),
+        ("block, hash", "0xab"),
+        ("found", "[1, 2]"),
+        ("why", markup.NOTHING),
+    ]
+    assert markup.facts("no object") == []
