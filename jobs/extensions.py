@@ -88,7 +88,7 @@ class Action:
 
     Registered as `<subject type>.<action>`. `wants`: `payload` or `output`, where it needs one. `act` runs in a
     transaction: it locks its subject, sees that the intervention is still open, does what is to be done, and resolves
-    it. `preview` tells what `act` would do, and changes nothing.
+    it. `preview` tells what `act` would do, and changes nothing. `suggest`: a value that would do, to begin with.
     """
 
     title: str
@@ -97,6 +97,7 @@ class Action:
     wants: str | None
     act: Callable[[Any, Decision], None]
     preview: Callable[[Any, Decision], Mapping[str, Any]]
+    suggest: Callable[[Any], Any] | None = None
 
 
 Gate = Callable[[SubmitRequest], Refusal | None]

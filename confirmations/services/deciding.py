@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from confirmations.fees import BUMP, Fees
+from confirmations.fees import BUMP, Fees, bump
 from confirmations.models import Attempt, Confirmation, Contract, Signer, Transaction
 from confirmations.services.asked import ACTIONS
 from confirmations.services.calling import VERIFY, call, call_sender
@@ -24,6 +24,7 @@ from jobs.store import Move
 PERMISSION = "confirmations.repair"
 GWEI = 10**9
 WORD = 32
+MOST = 2**63
 
 Foresight = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class _Act:
     foresee: Callable[[Intervention, Decision], Foresight]
     do: Callable[[Intervention, Decision], None]
     wants: str | None = None
+    suggest: Callable[[Intervention], Any] | None = None
 
 
 # ---------------------------------------------------------------------------------------------- transactions
@@ -90,12 +92,22 @@ def _offer(row: Transaction, decision: Decision) -> Fees:
 def _foresee_bump(intervention: Intervention, decision: Decision) -> Foresight:
     row = _stuck(intervention)
     fees = _offer(row, decision)
-    return {"transaction": {"id": row.id, "nonce": row.nonce, "step": _next_step(row), "offer": _shown(fees)}}
+    told = {"id": row.id, "nonce": row.nonce, "step": _next_step(row), "offer": _shown(fees)}
+    return {"transaction": told | {"offer_in_gwei": {"tip": fees.tip / GWEI, "fee": fees.fee / GWEI}}}
 
 
 def _bump(intervention: Intervention, decision: Decision) -> None:
     row = _stuck(intervention)
     _go_on(row, offer=_shown(_offer(row, decision)))
+
+
+def _least_offer(intervention: Intervention) -> dict[str, float]:
+    """The least that replaces the last attempt; it may be more than the network's cap, for a person names it."""
+    last = Attempt.objects.filter(transaction_id=intervention.subject_id).order_by("number").last()
+    fees = Fees(GWEI, 2 * GWEI) if last is None else bump(Fees(last.tip, last.fee), cap=MOST)
+    assert fees is not None  # noqa: S101 - the cap is beyond what the column holds
+    up = GWEI // 10**4  # four digits are enough to type, and rounded up they are no less
+    return {"fee_gwei": -(-fees.fee // up) / 10**4, "tip_gwei": -(-fees.tip // up) / 10**4}
 
 
 def _shown(fees: Fees) -> dict[str, int]:
@@ -226,7 +238,7 @@ _ACTS: Mapping[str, _Act] = {
     ),
     "transaction.bump": _Act(
         "Offer more", "A new attempt at the same nonce, for the fees given here.", _foresee_bump, _bump,
-        wants="payload",
+        wants="payload", suggest=_least_offer,
     ),
     "transaction.free": _Act(
         "Use up the nonce", "The signer sends nothing to itself; the jobs wait for another transaction.",
@@ -251,7 +263,15 @@ def register() -> None:
         assert name.partition(".")[2] in ACTIONS[name.partition(".")[0]]  # noqa: S101 - two lists of one thing
         extensions.intervention_actions.register(
             name,
-            Action(act.title, act.explanation, PERMISSION, act.wants, act=_acting(act), preview=_foreseeing(act)),
+            Action(
+                act.title,
+                act.explanation,
+                PERMISSION,
+                act.wants,
+                act=_acting(act),
+                preview=_foreseeing(act),
+                suggest=act.suggest,
+            ),
         )
 
 

@@ -3,6 +3,7 @@
 What may be decided is what the app of the subject has registered (`extensions.intervention_actions`).
 """
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, Validat
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import conditional_escape
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString
 
 from jobplatform.backoffice import markup, subjects
+from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
 from jobs import extensions, interventions, services
 from jobs.admin.forms import EditForm, OutputForm
@@ -38,6 +41,14 @@ def open_to(row: Intervention) -> list[tuple[str, Action]]:
     ]
 
 
+def subject_of(row: Intervention) -> SafeString:
+    """What it is about, by its name where it has one, with the way to its page."""
+    key = uuid_of(row.subject_id)
+    named = str(subjects.names(row.subject_type, [key]).get(key, "")) if key else ""
+    name = markup.visible(named) if named and row.subject_type != "job" else row.subject_id
+    return format_html("{} {}", row.subject_type, subjects.link(row.subject_type, row.subject_id, name))
+
+
 def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action: str) -> HttpResponse:
     """The form of one decision, a look ahead, and the decision."""
     if not model_admin.has_view_permission(request):
@@ -55,7 +66,7 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
     if row.resolved_at is not None:
         messages.warning(request, "This was decided already.")
         return HttpResponseRedirect(back)
-    form = _form(act, request)
+    form = _form(act, request, row)
     foreseen, remark = (None, "") if form.is_bound else _first_look(row, act, action, form, actor_of(request))
     if form.is_valid():
         done, foreseen = _take(row, action, form, actor_of(request), dry="foresee" in request.POST)
@@ -69,8 +80,9 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
         "content_title": title,
         "act": act,
         "about": [
-            ("Reason", markup.visible(row.reason)),
-            ("Subject", subjects.link(row.subject_type, row.subject_id)),
+            ("Reason", markup.spoken(row.reason)),
+            ("Subject", subject_of(row)),
+            *((f"Evidence: {name}", value) for name, value in markup.facts(row.evidence)),
         ],
         "remark": remark,
         "foresees": True,
@@ -82,12 +94,21 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
     return TemplateResponse(request, "backoffice/decide.html", context)
 
 
-def _form(act: Action, request: HttpRequest) -> ReasonForm:
-    form = _FORMS[act.wants](request.POST if request.method == "POST" else None, initial={"payload": "{}"})
+def _form(act: Action, request: HttpRequest, row: Intervention) -> ReasonForm:
+    suggested = _suggested(act, row)
+    given = {act.wants: json.dumps(suggested, ensure_ascii=False)} if act.wants and suggested else {"payload": "{}"}
+    form = _FORMS[act.wants](request.POST if request.method == "POST" else None, initial=given)
     if act.wants:
         form.fields[act.wants].widget.attrs["rows"] = _ROWS
     form.fields["reason"].required = "foresee" not in request.POST
     return form
+
+
+def _suggested(act: Action, row: Intervention) -> Any:
+    try:
+        return act.suggest(row) if act.suggest else None
+    except (ObjectDoesNotExist, ValidationError):  # what it is about is there no longer
+        return None
 
 
 def _decision(action: str, actor: str, given: dict[str, Any]) -> Decision:

@@ -46,8 +46,8 @@ class InterventionAdmin(ReadOnlyAdmin):
     list_filter = [OpenFilter, ProjectFilter]
     search_fields = ["subject_id", "reason"]
     search_help_text = "Subject id or reason"
-    fields = ["state", "subject", "reason", "shown_evidence", "allowed", "opened", "decision", "decision_reason"]
-    readonly_fields = ["state", "subject", "shown_evidence", "allowed", "opened", "decision"]
+    fields = ["state", "named", "why", "shown_evidence", "allowed", "opened", "decision", "decision_reason"]
+    readonly_fields = ["state", "named", "why", "shown_evidence", "allowed", "opened", "decision"]
 
     def get_urls(self) -> list[URLPattern]:
         """The forms of decisions beside Django's own addresses."""
@@ -64,7 +64,7 @@ class InterventionAdmin(ReadOnlyAdmin):
     @display(description="Reason")
     def why(self, row: Intervention) -> str:
         """Why a person is asked."""
-        return markup.visible(row.reason)[:200]
+        return markup.spoken(row.reason)[:200]
 
     @display(description="State")
     def state(self, row: Intervention) -> SafeString:
@@ -76,27 +76,52 @@ class InterventionAdmin(ReadOnlyAdmin):
         """What it is about."""
         return format_html("{} {}", row.subject_type, subjects.link(row.subject_type, row.subject_id, row.subject_id))
 
+    @display(description="Subject")
+    def named(self, row: Intervention) -> SafeString:
+        """The same by its name, where it has one."""
+        return decisions.subject_of(row)
+
     @display(description="Evidence")
     def shown_evidence(self, row: Intervention) -> SafeString:
         """What is known."""
-        shown = markup.pretty(row.evidence)
-        return format_html('<pre class="jp-json">{}</pre>', shown.text if shown else "")
+        known = markup.facts(row.evidence)
+        if not known or any("\n" in value for _, value in known):
+            shown = markup.pretty(row.evidence)
+            return format_html('<pre class="jp-json">{}</pre>', shown.text if shown else "")
+        told = format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", ((n.capitalize(), v) for n, v in known))
+        return format_html('<dl class="jp-facts jp-evidence">{}</dl>', told)
 
     @display(description="Allowed actions")
     def allowed(self, row: Intervention) -> SafeString:
         """What may be decided, and where it is."""
         if here := decisions.open_to(row):
-            return format_html_join(
-                " · ", '<a class="jp-link" href="{}">{}</a>', ((where, act.title) for where, act in here)
-            )
+            may = [(where, act.title) for where, act in here if self._may(row, act.permission)]
+            if not may:
+                return markup.words([act.title for _, act in here], 20)
+            return format_html_join(" ", '<a class="jp-button" href="{}">{}</a>', may)
         if row.subject_type != "job" or row.resolved_at is not None:
             return markup.words(row.actions, 20)
         chosen = [acts.BY_DECISION[name] for name in row.actions if name in acts.BY_DECISION]
+        open_to = [act for act in chosen if self._may(row, act.permission)]
+        if not open_to:
+            return markup.words([act.title for act in chosen], 20)
         return format_html_join(
-            " · ",
-            '<a class="jp-link" href="{}">{}</a>',
-            ((reverse(f"admin:jobs_job_{act.name}", args=(row.subject_id,)), act.title) for act in chosen),
+            " ",
+            '<a class="jp-button" href="{}">{}</a>',
+            ((reverse(f"admin:jobs_job_{act.name}", args=(row.subject_id,)), act.title) for act in open_to),
         )
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Intervention | None:
+        """The row, which knows who looks at it: what somebody may not do is named, and leads nowhere."""
+        row: Intervention | None = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.looked_at_by = request.user  # type: ignore[attr-defined] # for this page alone
+        return row
+
+    @staticmethod
+    def _may(row: Intervention, permission: str) -> bool:
+        user = getattr(row, "looked_at_by", None)
+        return user is not None and bool(user.has_perm(permission))
 
     @display(description="Opened")
     def opened(self, row: Intervention) -> SafeString:

@@ -1,5 +1,7 @@
 """Interventions about what is on its way to the chain: foreseen, decided once, by whom may."""
 
+import json
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -60,6 +62,38 @@ def test_a_decision_about_a_transaction_is_foreseen_and_taken(
     assert (asked.action, asked.resolved_by) == ("bump", "user:olga")
     assert AuditRecord.objects.get().action == "transaction.bump"
     assert "decided already" in said(operator.post(decision(asked, "bump"), high))
+
+
+def test_a_decision_shows_the_evidence_and_begins_with_an_offer_that_would_do(
+    operator: Client, signer: Signer, contract: Contract
+) -> None:
+    tx = make_tx(signer, contract, 8, Step.STUCK)
+    make_attempt(tx, state=Try.REFUSED, tip=3 * GWEI, fee=20 * GWEI)
+    asked = ask("transaction", tx.id, "refused_too_often")
+
+    answer = operator.get(decision(asked, "bump"))
+    text = " ".join(text_of(answer.content.decode()).split())
+    offered = answer.context["form"].initial["payload"]
+
+    assert "Evidence: said no" in text
+    assert "refused too often" in text
+    assert "transaction nonce 8" in text
+    assert json.loads(offered) == {"fee_gwei": 22.5, "tip_gwei": 3.375}
+    seen = operator.post(decision(asked, "bump"), {"payload": offered, "reason": "", "foresee": "1"})
+    assert '"fee": 22.5' in text_of(seen.content.decode())
+
+
+def test_who_may_not_decide_reads_what_could_be_decided_and_finds_no_way_there(
+    viewer: Client, operator: Client, signer: Signer, contract: Contract
+) -> None:
+    asked = ask("transaction", make_tx(signer, contract, 8, Step.STUCK).id)
+    page = reverse("admin:jobs_intervention_change", args=(asked.id,))
+
+    for client, expected in ((viewer, False), (operator, True)):
+        shown = client.get(page).content.decode()
+        assert "Use up the nonce" in text_of(shown)
+        for name in ACTIONS["transaction"]:
+            assert (decision(asked, name) in shown) is expected
 
 
 def test_what_needs_no_value_shows_at_once_what_it_would_do(
