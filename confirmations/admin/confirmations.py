@@ -1,6 +1,6 @@
 """Confirmations in the admin, and what the page of a job says of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,14 +8,18 @@ from django.contrib import admin
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from confirmations import merkle, selectors
 from confirmations.admin import looks, pages
 from confirmations.admin.listing import ChainAdmin, ModeFilter, WordFilter, sent_as
+from confirmations.admin.transactions import attempts_at
+from confirmations.errors import ConfirmationNotFound
 from confirmations.models import Confirmation
-from confirmations.states import Standing
+from confirmations.states import Mode, Standing
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.bounded import MOST_ROWS
 from jobplatform.backoffice.filters import ProjectFilter, uuid_of
@@ -95,7 +99,7 @@ class ConfirmationAdmin(ChainAdmin):
     @display(description="Standing")
     def state(self, row: Confirmation) -> SafeString:
         """How it stands; below it why a person is asked."""
-        return looks.two(looks.word(row.standing, looks.STANDING), markup.visible(row.reason)[:64])
+        return looks.two(looks.word(row.standing, looks.STANDING), markup.spoken(row.reason)[:64])
 
     @display(description="Project")
     def project(self, row: Confirmation) -> SafeString:
@@ -140,12 +144,13 @@ class ConfirmationAdmin(ChainAdmin):
                 ("Contract", subjects.link("contract", row.contract_id, str(row.contract))),
                 ("Network", subjects.link("network", row.contract.network_id, str(row.contract.network))),
                 ("Transaction", _transaction(row)),
-                ("Position", looks.number(row.position) if row.position is not None else None),
                 ("Transaction hash", looks.whole(_hash(row)) if _hash(row) is not None else None),
                 ("Block", looks.number(_block(row)) if _block(row) is not None else None),
                 ("Asked", pages.at(row.asked_at)),
                 ("Confirmed", pages.at(row.confirmed_at)),
+                ("Proof", _proof_link(row.project_id, row.id)),
             ],
+            tables=list(_tables(row)),
         )
 
 
@@ -154,6 +159,36 @@ def _transaction(row: Confirmation) -> SafeString | None:
         return None
     link = subjects.link("transaction", row.transaction.id, f"nonce {row.transaction.nonce}")
     return looks.two(link, row.transaction.step)
+
+
+def _tables(row: Confirmation) -> Iterator[pages.Table]:
+    """The attempts at its transaction, and how its leaf leads to the root that stands on chain."""
+    if row.transaction is None:
+        return
+    yield attempts_at(row.transaction.id)
+    if row.mode != Mode.ANCHOR:
+        return
+    try:
+        proof = selectors.proof(row.project_id, row.id)
+    except ConfirmationNotFound:  # its job was tidied away
+        return
+    if proof.root is None or proof.leaves is None or proof.position is None:
+        return
+    leaf = merkle.leaf(proof.job, proof.result_hash)
+    between = [(f"+ {number}", found) for number, found in enumerate(proof.path, 1)]
+    steps = [("leaf", leaf), *between, ("= root", proof.root)]
+    yield pages.Table(
+        title="Way to the root",
+        heads=("Step", "Hash"),
+        rows=[(name, looks.whole(found)) for name, found in steps],
+        note=f"Leaf {proof.position + 1:,} of {proof.leaves:,}; the transaction's event RootAnchored has the root.",
+    )
+
+
+def _proof_link(project_id: UUID, job_id: UUID) -> SafeString:
+    """To what a third party verifies."""
+    address = reverse("confirmations:proof", args=(job_id,))
+    return format_html('<a class="jp-link" href="{}?project={}">for a third party</a>', address, project_id)
 
 
 def _hash(row: Confirmation) -> Any:
@@ -180,16 +215,17 @@ def of_job(job: Job) -> Mapping[str, Any] | None:
     )
     if row is None:
         return {"mode": job.confirm, "standing": "not asked for yet"}
-    return {
-        "confirmation_id": row.id,
+    told: dict[str, Any] = {
+        "confirmation": subjects.link("confirmation", row.id, "open"),
         "mode": row.mode,
-        "standing": row.standing,
-        "transaction_id": row.transaction_id,
-        "step": row.transaction.step if row.transaction else None,
-        "block": _block(row),
-        "result_hash": looks.hexed(row.result_hash),
-        "transaction_hash": looks.hexed(_hash(row)),
-    } | ({"reason": row.reason} if row.reason else {})
+        "standing": looks.word(row.standing, looks.STANDING),
+        "transaction": _transaction(row),
+        "block": looks.number(_block(row)),
+        "result hash": looks.whole(row.result_hash),
+        "transaction hash": looks.whole(_hash(row)),
+        "proof": _proof_link(row.project_id, row.id),
+    }
+    return told | ({"reason": looks.reason(row.reason)} if row.reason else {})
 
 
 extensions.page_sections.register("confirmation", of_job)

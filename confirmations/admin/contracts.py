@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -24,8 +25,7 @@ class ContractAdmin(ChainAdmin):
     """Contracts, with the ledger of what was read of them."""
 
     list_display = [
-        "contract", "network_name", "state", "complete", "lag", "next", "blocks_at_once", "lease", "swept",
-        "misses", "foreign",
+        "contract", "network_name", "state", "complete", "lag", "lease", "swept", "misses", "foreign",
     ]  # fmt: skip
     list_display_links = ["contract"]
     list_filter = ()
@@ -74,20 +74,10 @@ class ContractAdmin(ChainAdmin):
         """The block up to which every log was read."""
         return looks.number(row.complete_to)
 
-    @display(description="Head lag (blocks)")
+    @display(description="Head lag")
     def lag(self, row: Any) -> str:
         """How many blocks behind the network's head that is."""
         return looks.number(_lag(row))
-
-    @display(description="Next block")
-    def next(self, row: Contract) -> str:
-        """The first one that is not read."""
-        return looks.number(row.next_block)
-
-    @display(description="Blocks at once")
-    def blocks_at_once(self, row: Contract) -> str:
-        """How many blocks are asked for next, and at most."""
-        return _span(row)
 
     @display(description="Read by")
     def lease(self, row: Contract) -> SafeString:
@@ -118,8 +108,9 @@ class ContractAdmin(ChainAdmin):
             title=f"Contract on {row.network.name}",
             badge=_state(row),
             key=str(row),
+            lead=_lead(row),
             facts=[
-                ("Id", looks.two("", row.id)),
+                ("Id", looks.key(row.id)),
                 ("Network", subjects.link("network", row.network_id, str(row.network))),
                 ("Made in block", looks.number(row.deploy_block)),
                 ("Complete to block", "not read yet" if row.complete_to is None else looks.number(row.complete_to)),
@@ -130,7 +121,7 @@ class ContractAdmin(ChainAdmin):
                 ("Next block", looks.number(row.next_block)),
                 ("Blocks at once", _span(row)),
                 ("Read by", _lease(row)),
-                ("Lease", looks.number(row.lease_no)),
+                ("Readers so far", looks.number(row.lease_no)),
                 ("Swept to", looks.number(row.swept_to)),
                 ("Missed logs", looks.number(row.sweep_misses)),
                 ("Strangers", looks.number(row.strangers)),
@@ -154,6 +145,16 @@ def _lag(row: Any) -> int | None:
     return int(max(0, row.network.head - read))
 
 
+def _lead(row: Any) -> str:
+    """What the ledger says in one sentence."""
+    if row.complete_to is None:
+        return ""
+    first, last = looks.number(row.deploy_block), looks.number(row.complete_to)
+    behind = _lag(row)
+    head = "" if behind is None else ", which is the head" if not behind else f", {looks.number(behind)} below the head"
+    return f"Complete: every block from {first} to {last} was read{head}."
+
+
 def _span(row: Contract) -> str:
     blocks, most = (row.span.get(name) if isinstance(row.span, dict) else None for name in ("blocks", "most"))
     if not isinstance(blocks, int) or not isinstance(most, int):
@@ -164,7 +165,9 @@ def _span(row: Contract) -> str:
 def _lease(row: Contract, name: str = "") -> SafeString:
     if row.lease_by is None:
         return looks.two("nobody", "")
-    return looks.two(subjects.link("job", row.lease_by, name), markup.moment(row.lease_until))
+    until = markup.moment(row.lease_until)
+    told = until if name else format_html("its lease ends {}", until)
+    return looks.two(subjects.link("job", row.lease_by, name), told)
 
 
 def _ranges(row: Contract) -> pages.Table:

@@ -42,6 +42,18 @@ STANDING: dict[str, Look] = {
     Standing.BLOCKED: Look("ask", "back_hand"),
     Standing.SKIPPED: Look("off", "skip_next"),
 }
+REASONS: dict[str, str] = {
+    "refused_fatal": "No node can ever take it as it is.",
+    "refused_reverted": "The contract refuses the call.",
+    "refused_too_often": "No node took several attempts in a row for their fees or gas.",
+    "fee_cap": "What it would have to offer is beyond the network's cap.",
+    "key_refuses": "The bounds beside the key forbid to sign it.",
+    "reverted": "The contract said no, for good.",
+    "other_hash": "The chain says another result.",
+    "insufficient_funds": "It has too little to pay a transaction; it goes on by itself when it has more.",
+    "foreign_nonce": "Somebody else has used its key.",
+}
+"""Why a row waits for a person, by the code of its reason."""
 _OTHER = Look("off", "help")
 _ENDS = 10, 4
 """Characters of the beginning and of the end that tell one address or hash from another."""
@@ -50,6 +62,13 @@ _ENDS = 10, 4
 def word(text: str, looks: dict[str, Look]) -> SafeString:
     """A word of one of the tables above as a badge."""
     return badge(markup.visible(text), looks.get(text, _OTHER))
+
+
+def reason(code: str) -> SafeString | str:
+    """Why a person is asked, as a sentence with its code; what a person wrote, as it is."""
+    if code not in REASONS:
+        return markup.spoken(code)
+    return format_html("{} {}", REASONS[code], markup.code(code))
 
 
 def hexed(value: Any) -> str:
@@ -68,6 +87,11 @@ def short(value: Any) -> SafeString:
     first, last = _ENDS
     seen = text if len(text) <= first + last + 1 else f"{text[:first]}…{text[-last:]}"
     return format_html('<span class="jp-id jp-nowrap" title="{}">{}</span>', text, seen)
+
+
+def key(value: Any) -> SafeString:
+    """An id in fixed width."""
+    return format_html('<span class="jp-id">{}</span>', value)
 
 
 def two(above: Any, below: Any) -> SafeString:

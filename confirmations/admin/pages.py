@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
+from confirmations.admin import looks
 from events.models import AuditRecord
 from jobplatform.backoffice import markup, subjects
 from jobs.models import Intervention
@@ -45,7 +46,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page says. Facts without a value are left out."""
+    """What a page says. Facts without a value are left out. `lead`: what somebody comes to see."""
 
     noun: str
     title: str
@@ -54,6 +55,7 @@ class Page:
     facts: Sequence[tuple[str, Any]]
     tables: Sequence[Table] = ()
     reason: str = ""
+    lead: str = ""
     buttons: Sequence[Button] = field(default=())
 
 
@@ -72,7 +74,7 @@ def show(model_admin: Any, request: HttpRequest, row: Any, page: Page) -> HttpRe
         "opts": model_admin.opts,
         "object": row,
         "page": page,
-        "reason": markup.visible(page.reason),
+        "reason": looks.reason(page.reason),
         "facts": [(name, value) for name, value in page.facts if value is not None],
         "interventions": _interventions(page.noun, row.pk),
         "audit": AuditRecord.objects.filter(subject_type=page.noun, subject_id=str(row.pk))[:MOST_DECIDED],
@@ -88,4 +90,4 @@ def at(moment: Any) -> SafeString | None:
 
 def _interventions(noun: str, key: Any) -> list[tuple[SafeString, Intervention]]:
     found = Intervention.objects.filter(subject_type=noun, subject_id=str(key)).order_by("-opened_at")
-    return [(subjects.link("intervention", row.pk, markup.visible(row.reason)), row) for row in found[:MOST_DECIDED]]
+    return [(subjects.link("intervention", row.pk, markup.spoken(row.reason)), row) for row in found[:MOST_DECIDED]]

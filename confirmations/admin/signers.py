@@ -82,7 +82,7 @@ class SignerAdmin(ChainAdmin):
     @display(description="Duty")
     def state(self, row: Signer) -> SafeString:
         """Whether it signs; below it why not."""
-        return looks.two(looks.word(row.duty, looks.DUTY), markup.visible(row.reason)[:64])
+        return looks.two(looks.word(row.duty, looks.DUTY), markup.spoken(row.reason)[:64])
 
     @display(description="Next nonce")
     def next(self, row: Signer) -> str:
@@ -135,18 +135,18 @@ def _facts(row: Any) -> list[tuple[str, Any]]:
     steps = ", ".join(f"{number} {step}" for step, number in row.line.steps.items())
     first = row.next_nonce if row.line.first is None else row.line.first
     return [
-        ("Id", looks.two("", row.id)),
+        ("Id", looks.key(row.id)),
         ("Network", subjects.link("network", row.network_id, str(row.network))),
         ("Key", f"{row.backend}: {markup.visible(row.key)}" if row.key else row.backend),
         ("Next nonce", looks.number(row.next_nonce)),
         ("The chain expects next", looks.number(row.mined_nonce)),
         ("Open nonces", f"{looks.number(row.line.open)} ({steps})" if steps else "0"),
-        ("All have ended before", looks.number(first)),
+        ("All have ended below", looks.number(first)),
         ("Oldest open", pages.at(row.line.since)),
         ("Balance", markup.NOTHING if row.balance is None else f"{looks.ether(row.balance)} ether"),
-        ("Mean cost of a day", None if row.cost is None else f"{looks.ether(row.cost)} ether at most"),
+        ("Mean cost, last day", None if row.cost is None else f"{looks.ether(row.cost)} ether at most"),
         ("Runway", None if runway is None else f"{looks.number(runway)} transactions at least"),
-        ("Asked about", pages.at(row.seen_at)),
+        ("Looked up", pages.at(row.seen_at)),
     ]
 
 
@@ -185,7 +185,7 @@ def _nonces(row: Signer) -> pages.Table:
                 looks.number(tried.get(one.id, 0)),
                 markup.moment(one.created_at),
                 looks.number(one.block_number),
-                markup.visible(one.reason),
+                markup.spoken(one.reason),
             )
             for one in found
         ],

@@ -1,6 +1,7 @@
 """Transactions in the admin: one nonce of a signer, the attempts at it, and the jobs that it confirms."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -117,7 +118,7 @@ class TransactionAdmin(ChainAdmin):
     @display(description="Step")
     def state(self, row: Transaction) -> SafeString:
         """How it stands; below it why a person is asked."""
-        return looks.two(looks.word(row.step, looks.STEP), markup.visible(row.reason)[:64])
+        return looks.two(looks.word(row.step, looks.STEP), markup.spoken(row.reason)[:64])
 
     @display(description="Signer")
     def signer_of(self, row: Transaction) -> SafeString:
@@ -159,7 +160,7 @@ class TransactionAdmin(ChainAdmin):
             key=str(row.id),
             reason=row.reason,
             facts=_facts(row),
-            tables=[_attempts(row), _jobs(row)],
+            tables=[attempts_at(row.id), _jobs(row)],
         )
 
 
@@ -191,22 +192,21 @@ def _offered(tip: Any, fee: Any) -> str:
     return f"{shown[0]} gwei, a tip of {shown[1]} in it"
 
 
-def _attempts(row: Transaction) -> pages.Table:
-    found = list(Attempt.objects.filter(transaction_id=row.id).defer("raw").order_by("-number")[: pages.MOST])
+def attempts_at(transaction_id: UUID) -> pages.Table:
+    """What was signed at a nonce, the newest first."""
+    found = list(Attempt.objects.filter(transaction_id=transaction_id).defer("raw").order_by("-number")[: pages.MOST])
     return pages.Table(
         title="Attempts",
-        heads=("No", "Hash and reply", "State", "Fee (gwei)", "Tip (gwei)", "Gas", "Sends", "Signed", "Last sent"),
+        heads=("No", "Hash and reply", "State", "Gwei per gas", "Gas", "Sent", "Signed"),
         rows=[
             (
                 one.number,
                 _hash_and_reply(one),
                 looks.word(one.state, looks.TRY),
-                looks.gwei(one.fee),
-                looks.gwei(one.tip),
+                looks.two(looks.gwei(one.fee), f"tip {looks.gwei(one.tip)}"),
                 looks.number(one.gas),
-                looks.number(one.sends),
+                _sent(one),
                 markup.moment(one.signed_at),
-                markup.moment(one.sent_at),
             )
             for one in found
         ],
@@ -215,9 +215,15 @@ def _attempts(row: Transaction) -> pages.Table:
     )
 
 
+def _sent(one: Attempt) -> SafeString:
+    """How often, and when at last."""
+    times = "once" if one.sends == 1 else f"{looks.number(one.sends)} times" if one.sends else "never"
+    return looks.two(times, markup.moment(one.sent_at) if one.sends else "")
+
+
 def _hash_and_reply(one: Attempt) -> SafeString:
     """The hash; below it what it is for, where that is not the call, and what the node said."""
-    said = ": ".join(markup.visible(text) for text in (one.reply, one.said) if text)
+    said = ": ".join(text for text in (markup.spoken(one.reply), markup.visible(one.said)) if text)
     below = " · ".join(text for text in ("uses up the nonce" if one.frees else "", said) if text)
     note = format_html('<small class="jp-soft">{}</small>', below) if below else ""
     return format_html('<span class="jp-two"><span>{}</span>{}</span>', looks.whole(one.hash), note)

@@ -6,12 +6,14 @@ from django.urls import reverse
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from confirmations import merkle
 from confirmations.models import (
     Anchor,
     Contract,
     Network,
     Signer,
 )
+from confirmations.results import job_bytes
 from confirmations.states import Standing, Step, Try
 from jobs import extensions
 from tests.corpora.markup import text_of
@@ -122,6 +124,29 @@ def test_the_page_of_a_confirmation_says_where_it_stands(root: Client, signer: S
     assert "reverted" in text_of(page_of(root, waiting))
 
 
+def test_the_page_of_an_anchored_result_shows_its_way_to_the_root(
+    root: Client, signer: Signer, contract: Contract
+) -> None:
+    jobs = [make_job(confirm="anchor") for _ in range(3)]
+    leaves = [merkle.leaf(job_bytes(job.id), b"\xab" * 32) for job in jobs]
+    tree = merkle.tree(leaves)
+    tx = make_tx(signer, contract, 8, Step.FINAL, mode="anchor", count=3, tx_hash=b"\x08" * 32, block_number=1_111)
+    Anchor.objects.create(transaction=tx, root=tree.root, leaves=tree.leaves, nodes=tree.nodes)
+    attempt = make_attempt(tx, state=Try.MINED)
+    rows = [
+        make_confirmation(signer, contract, tx, id=job.id, project_id=job.project_id, mode="anchor", position=n)
+        for n, job in enumerate(jobs)
+    ]
+
+    page = page_of(root, rows[1])
+
+    text = " ".join(text_of(page).split())
+    for found in (leaves[1], leaves[0], leaves[2], tree.root, bytes(attempt.hash)):
+        assert "0x" + found.hex() in text
+    assert "Leaf 2 of 3" in text
+    assert f'href="/api/v1/jobs/{jobs[1].id}/proof?project={jobs[1].project_id}"' in page
+
+
 def test_confirmations_are_filtered_and_found(root: Client, signer: Signer, contract: Contract) -> None:
     tx = make_tx(signer, contract, 8)
     attempt = make_attempt(tx)
@@ -152,9 +177,10 @@ def test_the_page_of_a_job_shows_its_confirmation(root: Client, signer: Signer, 
     page = root.get(reverse("admin:jobs_job_change", args=(job.id,))).content.decode()
 
     assert shown(page, [row, tx]) == [row, tx]
-    for part in ("batch", "included", "0x" + "ab" * 32, "1111"):
+    for part in ("batch", "included", "0x" + "ab" * 32, "1,111"):
         assert part in text_of(page), part
     assert address(row) not in root.get(reverse("admin:jobs_job_change", args=(other.id,))).content.decode()
+    assert f'href="/api/v1/jobs/{job.id}/proof?project={job.project_id}"' in page
     page = root.get(reverse("admin:jobs_job_change", args=(early.id,))).content.decode()
     assert "not asked for yet" in text_of(page)
     page = root.get(reverse("admin:jobs_intervention_change", args=(asked.id,))).content.decode()
