@@ -1,7 +1,7 @@
 """A platform of real processes with a chain: its contract is deployed and its signer has funds."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jobs import extensions
 from jobs.states import Stage
 from tests.anvil import Anvil
 from tests.databases import Cluster
-from tests.processes import Platform
+from tests.processes import HANDLERS, Platform
 
 PASSPHRASE = "open sesame"
 QUEUES = ("default,events", "signing", "capture")
@@ -23,7 +23,13 @@ QUEUES = ("default,events", "signing", "capture")
 
 @contextmanager
 def settled(
-    cluster: Cluster, broker_url: str, node: Anvil, directory: Path, *, env: Mapping[str, str] | None = None
+    cluster: Cluster,
+    broker_url: str,
+    node: Anvil,
+    directory: Path,
+    *,
+    handlers: Sequence[str] = HANDLERS,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Platform]:
     """Yields it without a process: those are for the test. `directory` will have the key."""
     directory.chmod(0o700)
@@ -40,8 +46,9 @@ def settled(
     if not there:
         extensions.stages.register(Stage.CONFIRM, lambda _project, _job: None)
     try:
-        with override_settings(**here), Platform(cluster, broker_url, env={**chain, **(env or {})}) as platform:
-            options = {"finality": "depth", "depth": 2, "block_seconds": 1.0, "batch_seconds": 1.0}
+        told = {**chain, **(env or {})}
+        with override_settings(**here), Platform(cluster, broker_url, handlers=handlers, env=told) as platform:
+            options = {"name": "anvil", "finality": "depth", "depth": 2, "block_seconds": 1.0, "batch_seconds": 1.0}
             call_command(
                 "deploy_registry", fund=True, allow=True, verbosity=0, anchor_seconds=1.0, bump_seconds=20.0, **options
             )

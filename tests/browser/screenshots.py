@@ -17,10 +17,13 @@ import django
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect
 
+    from tests.browser.chain import Chain
     from tests.browser.stage import Stage, Visitor
+    from tests.databases import Cluster
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 LARGEST = 240 * 1024  # bytes
+PROFILE = {"JOBPLATFORM_PROFILE": "development"}
 
 
 def main() -> int:
@@ -30,8 +33,7 @@ def main() -> int:
     os.environ |= {"DATABASE_URL": "postgresql:///none", "BROKER_URL": "redis://localhost/0"}
     django.setup()
     from jobplatform.embedded import Embedded
-    from tests.browser.history import make_history
-    from tests.browser.stage import find_chromium, open_browser, open_stage, visit
+    from tests.browser.stage import find_chromium
     from tests.databases import Cluster
 
     program = find_chromium()
@@ -39,13 +41,23 @@ def main() -> int:
         print("No Chromium found: install Debian's package `chromium`.", file=sys.stderr)
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
-    profile = {"JOBPLATFORM_PROFILE": "development"}
-    with contextlib.ExitStack() as stack:
-        embedded = Embedded(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jp-"))))
-        stack.callback(embedded.destroy)
-        embedded.start()
-        cluster = Cluster(embedded.database_url)
-        stage = stack.enter_context(open_stage(cluster, embedded.broker_url, env=profile))
+    for picture in (picture_jobs, picture_the_chain):
+        with contextlib.ExitStack() as stack:
+            embedded = Embedded(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jp-"))))
+            stack.callback(embedded.destroy)
+            embedded.start()
+            picture(program, Cluster(embedded.database_url), embedded.broker_url)
+    large = {path.name: path.stat().st_size for path in FOLDER.glob("*.png") if path.stat().st_size > LARGEST}
+    print(f"Wrote {FOLDER}." if not large else f"Too large: {large}")
+    return 1 if large else 0
+
+
+def picture_jobs(program: str, cluster: "Cluster", broker_url: str) -> None:
+    """The front page and the pages of jobs."""
+    from tests.browser.history import make_history
+    from tests.browser.stage import open_browser, open_stage, visit
+
+    with open_stage(cluster, broker_url, env=PROFILE) as stage:
         make_history(stage.platform, stage.projects)
         retried, running = work(stage)
         with open_browser(program) as browser:
@@ -62,9 +74,56 @@ def main() -> int:
                 take(phone, "overview-phone", height=1700)
                 phone.go(f"/admin/jobs/job/{retried}/change/")
                 take(phone, "job-phone")
-    large = {path.name: path.stat().st_size for path in FOLDER.glob("*.png") if path.stat().st_size > LARGEST}
-    print(f"Wrote {FOLDER}." if not large else f"Too large: {large}")
-    return 1 if large else 0
+
+
+def picture_the_chain(program: str, cluster: "Cluster", broker_url: str) -> None:
+    """Who signs, what is confirmed, what was read, and what a person is asked."""
+    from tests.browser.chain import open_chain
+    from tests.browser.stage import open_browser, visit
+
+    with (
+        tempfile.TemporaryDirectory(prefix="jp-") as keys,
+        open_chain(cluster, broker_url, Path(keys), env=PROFILE) as chain,
+    ):
+        anchored, stuck = settle(chain)
+        with open_browser(program) as browser, visit(browser, chain.stage.base_url) as laptop:
+            laptop.sign_in("olga")
+            take_of_the_chain(laptop, chain, anchored, stuck)
+
+
+def settle(chain: "Chain") -> tuple[UUID, UUID]:
+    """Results on chain, and one that is stuck before others. Returns an anchored job and the one that is stuck."""
+    for mode, number in (("single", 1), ("batch", 5), ("single", 1)):
+        chain.confirm(mode, number)
+    anchored = chain.confirm("anchor", 12)[5]
+    chain.hold()
+    (mined,) = chain.submit("single")
+    chain.wait_for_step(mined, "sent")
+    chain.node.mine()
+    chain.wait_for_step(mined, "included")
+    stuck = chain.stick()
+    for mode, number in (("batch", 4), ("single", 1)):
+        behind = chain.submit(mode, number)
+        chain.wait_for_step(behind[-1], "sent")
+    chain.watch()
+    return anchored, stuck
+
+
+def take_of_the_chain(visitor: "Visitor", chain: "Chain", anchored: UUID, stuck: UUID) -> None:
+    """The pages of who looks after the chain."""
+    visitor.go(f"/admin/confirmations/signer/{chain.signer}/change/")
+    take(visitor, "chain-signer", height=940)
+    visitor.go(f"/admin/confirmations/confirmation/{anchored}/change/")
+    take(visitor, "chain-confirmation", height=1020)
+    visitor.go(f"/admin/confirmations/contract/{chain.contract}/change/")
+    take(visitor, "chain-contract")
+    visitor.go(f"/admin/jobs/intervention/{chain.question_about(stuck)}/change/")
+    visitor.page.get_by_role("link", name="Offer more").click()
+    visitor.page.get_by_label("Payload").fill('{"fee_gwei": 40, "tip_gwei": 25}')
+    visitor.page.get_by_label("Reason").fill("The market of tips has risen.")
+    visitor.page.get_by_role("button", name="Show what it would do").click()
+    visitor.page.wait_for_selector("#foreseen")
+    take(visitor, "chain-intervention", height=1000)
 
 
 def work(stage: "Stage") -> tuple[UUID, UUID]:

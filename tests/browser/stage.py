@@ -51,11 +51,15 @@ class Stage:
 
     def submit(self, kind: str, payload: Mapping[str, Any], *, project: int = 0, **options: Any) -> UUID:
         """Create a job as a program of a project would."""
-        # Playwright's event loop gives tests a connection of their own, which may still lead to an earlier stage.
-        if connection.connection is not None and not connection.is_usable():
-            connection.close()
+        self.look_again()
         request = JobRequest(kind=kind, payload=payload, **options)
         return services.submit_many(project_id=self.projects[project], requests=[request])[0].id
+
+    @staticmethod
+    def look_again() -> None:
+        """Playwright's event loop gives tests a connection of their own, which may still lead to an earlier stage."""
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()
 
     def wait_for(self, job_id: UUID, *statuses: str) -> None:
         """Wait until a job stands in one of these statuses."""
@@ -70,20 +74,30 @@ class Stage:
 @contextlib.contextmanager
 def open_stage(cluster: Cluster, broker_url: str, *, env: Mapping[str, str] | None = None) -> Iterator[Stage]:
     """The platform in real processes, with an operator and a viewer. `env` is for the web process."""
-    # Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
+    with beside_a_browser(), Platform(cluster, broker_url, handlers=HANDLERS) as platform:
+        stage = furnish(platform, env=env)
+        platform.worker()
+        yield stage
+
+
+@contextlib.contextmanager
+def beside_a_browser() -> Iterator[None]:
+    """Playwright keeps an event loop in this thread, in which Django would refuse to ask the database."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     try:
-        with Platform(cluster, broker_url, handlers=HANDLERS) as platform:
-            names = ("Northwind", "Contoso")
-            projects = [project_services.create_project(name=name, actor="system").id for name in names]
-            _hire("olga", "operators")
-            _hire("vera", "viewers")
-            stage = Stage(_web(platform, env or {}), platform, projects)
-            platform.relay()
-            platform.worker()
-            yield stage
+        yield
     finally:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+def furnish(platform: Platform, *, env: Mapping[str, str] | None = None) -> Stage:
+    """Two projects, an operator, a viewer, a web process and a relay."""
+    projects = [project_services.create_project(name=name, actor="system").id for name in ("Northwind", "Contoso")]
+    _hire("olga", "operators")
+    _hire("vera", "viewers")
+    stage = Stage(_web(platform, env or {}), platform, projects)
+    platform.relay()
+    return stage
 
 
 def _hire(name: str, group: str) -> None:
