@@ -91,6 +91,17 @@ class Post:
 
 
 @dataclass(frozen=True)
+class Waiters:
+    """Milliseconds that one POST in a hundred takes at least: alone, and beside 200 requests that wait for a job."""
+
+    side = OURS
+
+    def measure(self, on: Stage, length: Length, jobs: int | None) -> tuple[Values, int | None]:
+        alone, beside = web.beside_waiters(on, seconds=length.seconds)
+        return {"alone": alone, "beside": beside}, jobs
+
+
+@dataclass(frozen=True)
 class Lists:
     """Milliseconds that the slowest list of the API takes, with five million jobs in the database."""
 
@@ -124,7 +135,7 @@ class Lasting:
         return self.what.measure(on, full=length is FULL, seconds=length.seconds), jobs
 
 
-FIGURES: Mapping[str, Drain | PickUp | Post | Lists | Lasting] = {
+FIGURES: Mapping[str, Drain | PickUp | Post | Waiters | Lists | Lasting] = {
     "our drain": Drain(OURS, 20_000),
     "prefork drain": Drain("celery_prefork", 1000),
     "pgqueuer drain": Drain("pgqueuer_asyncpg", 20_000),
@@ -134,6 +145,7 @@ FIGURES: Mapping[str, Drain | PickUp | Post | Lists | Lasting] = {
     "our POST": Post(web.OUR_SINGLE),
     "plain view": Post(web.PLAIN),
     "our batch": Post(web.OUR_BATCH),
+    "our POST beside waiters": Waiters(),
     "our lists": Lists(),
     "our drain without the indexes of lists": Drain(OURS, 20_000, without=("jobs_job_rare",)),
     "our drain of keys": Drain(OURS, 20_000, fill="keyed"),
@@ -246,6 +258,15 @@ CLAIMS: tuple[Claim, ...] = (
         PLAIN_VIEW,
         must=6,
         aim=10,
+    ),
+    Claim(
+        "POST /jobs beside 200 requests that wait for a job, p99",
+        "ms",
+        ("our POST beside waiters", "beside"),
+        ("our POST beside waiters", "alone"),
+        "ours without them",
+        must=1.5,
+        lower_is_better=True,
     ),
     Claim(
         "slowest list of the API with 5 million jobs, p50",

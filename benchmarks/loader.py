@@ -70,6 +70,24 @@ def post(port: int, path: str, body: bytes, headers: dict[str, str] | None = Non
     return "\r\n".join(lines).encode() + body
 
 
+def get(port: int, path: str, headers: dict[str, str]) -> bytes:
+    """The bytes of one GET request to 127.0.0.1:`port`."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "Connection: keep-alive", "", ""]).encode()
+
+
+def read(connection: socket.socket) -> bytes:
+    """One whole answer. Raises `ConnectionError` when the server hangs up before its end."""
+    waited_for = _Connection(connection)
+    while not waited_for.receive():
+        pass
+    return bytes(waited_for.received)
+
+
 def run(port: int, request: bytes, *, connections: int, warm_up: float, seconds: float) -> Load:
     """Keep `connections` requests in flight for `warm_up` + `seconds`; only answers of the latter count.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -9,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks import loader, stage
+from benchmarks.results import percentile
 from jobplatform.children import procfile
 
 CONNECTIONS, BATCH_CONNECTIONS = 8, 4
 BATCH = 1000
 WARM_UP = 2.0  # seconds
 READY_WITHIN = 60.0
+WAITING = 200  # requests that wait for one job
+WAIT_SECONDS = 20  # that each of them waits at most
 ONE_JOB = {"kind": "bench.noop", "payload": {"number": 1}}
 
 
@@ -58,6 +62,35 @@ def measure(on: stage.Stage, target: Target, *, seconds: float) -> float:
         message = f"{target.path}: {load.accepted} accepted, {len(load.refused)} refused, {stored} rows\n{example}"
         raise stage.SideFailed(message)
     return load.rate * target.jobs
+
+
+def beside_waiters(on: stage.Stage, *, seconds: float) -> tuple[float, float]:
+    """p99 in milliseconds of single POSTs, one after another: alone, and while 200 others wait for a job to end.
+
+    Raises `SideFailed` when a request was refused, or when the 200 did not wait all the while.
+    """
+    run = on.run(stage.OURS)
+    headers = {"Authorization": f"Bearer {on.prepare(stage.OURS)['api_key']}"}
+    one = loader.post(0, OUR_SINGLE.path, OUR_SINGLE.body(), headers)
+    with server(run, OUR_SINGLE) as port, contextlib.ExitStack() as links:
+        alone = loader.run(port, one, connections=1, warm_up=WARM_UP, seconds=seconds)
+        waiting = [
+            links.enter_context(socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS * 2))
+            for _ in range(WAITING)
+        ]
+        waiting[0].sendall(one)
+        job_id = json.loads(loader.read(waiting[0]).partition(b"\r\n\r\n")[2])["id"]
+        ask = loader.get(port, f"{OUR_SINGLE.path}/{job_id}?wait={WAIT_SECONDS}", headers)
+        for link in waiting:
+            link.sendall(ask)
+        beside = loader.run(port, one, connections=1, warm_up=WARM_UP, seconds=min(seconds, WAIT_SECONDS / 2))
+        early = select.select(waiting, [], [], 0)[0]
+        answers = [loader.read(link) for link in waiting]
+    wrong = [answer for answer in answers if not answer.startswith(b"HTTP/1.1 200")]
+    if alone.refused or beside.refused or early or wrong:
+        message = f"{len(alone.refused + beside.refused)} refused, {len(early)} answered early, {len(wrong)} in vain"
+        raise stage.SideFailed(message)
+    return percentile(alone.latencies_ms, 99), percentile(beside.latencies_ms, 99)
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def key_of(signer: Signer) -> Key:
     """The key of a signer. Raises `KeyTrouble`: it cannot be read, or is that of another address."""
     found = key(signer.backend, signer.key)
     if found.address != bytes(signer.address):
+        key.cache_clear()  # whoever puts the right file there need not start the worker anew
         message = f"The key {signer.key} is not that of {signer}."
         raise KeyUnreadable(message)
     return found

@@ -25,6 +25,9 @@ MOST = 128
 has more threads than this (Procfile), so that waiting requests never hold the last of them."""
 LONGEST_SECONDS = 25.0
 EVERY_SECONDS = 0.05
+SHARE = 0.01
+"""Asking takes at most so much of the time of a process: where many wait, or the database is slow, it asks less often."""
+SELDOM_SECONDS = 0.5  # but not less often than this
 LINGER_SECONDS = 10.0  # the connection is kept for so long after the last waiter
 GRACE_SECONDS = 5.0  # the database may be slow to answer the last look
 
@@ -77,7 +80,7 @@ class WaitingRoom:
         return place.row
 
     def _ask(self) -> None:
-        """Ask every 50 ms while somebody waits; end when nobody has for a while."""
+        """Ask every 50 ms while somebody waits, or less often (see `SHARE`); end when nobody has for a while."""
         link: psycopg.Connection[object] | None = None
         while True:
             with self._lock:
@@ -86,6 +89,7 @@ class WaitingRoom:
             if not places and not self._called.wait(LINGER_SECONDS) and self._leave():
                 break
             if places:
+                began = time.monotonic()
                 try:
                     link = link or connect("waiting")
                     self._look(places, link)
@@ -93,7 +97,8 @@ class WaitingRoom:
                     logger.warning("cannot ask", handler="waiting", action="ask", details=str(error)[:200])
                     _close(link)
                     link = None
-                time.sleep(EVERY_SECONDS)  # the interval of asking
+                took = time.monotonic() - began
+                time.sleep(min(SELDOM_SECONDS, max(EVERY_SECONDS, took / SHARE)))  # the interval of asking
         _close(link)
 
     def _leave(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pytest_django import DjangoDbBlocker
 
 from jobplatform.embedded import Embedded, EmbeddedError
@@ -18,6 +19,9 @@ SESSION_VARIABLES = (
     "VIRTUAL_CLOCK", "RPC_URL", "RPC_WS_URL",
 )  # fmt: skip
 
+# No test is timed: how long an example takes says what else the machine does.
+settings.register_profile("untimed", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
+settings.load_profile("untimed")
 
 PROCESSES = frozenset({"acceptance", "browser", "chaos"})  # folders whose tests start real processes
 

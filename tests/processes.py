@@ -11,6 +11,7 @@ Nothing here sleeps in order to wait: `wait_until` polls a named condition, with
 """
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -29,6 +30,8 @@ from uuid import UUID
 import psutil
 import psycopg
 import redis
+from django.core.management import call_command
+from django.test import override_settings
 from psycopg.rows import dict_row
 
 from jobplatform import processes
@@ -45,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HANDLERS = ("tests.handlers.good", "tests.handlers.bad")
 PROJECT = UUID(int=7)
 ENDED = ("processed", "confirmed", "failed", "rejected", "cancelled")
+SECRET_KEY = "k" * 50
 GENEROUS = 60.0  # seconds; a deadline, not a wait: the machine may be busy with other things
 
 _numbers = itertools.count(1)
@@ -273,6 +277,15 @@ class Platform:
 
     # -- jobs
 
+    @staticmethod
+    def provision() -> tuple[str, UUID]:
+        """Make the demo project. Returns a key of it with all scopes, and its id."""
+        out = io.StringIO()
+        with override_settings(API_KEY_PEPPER=SECRET_KEY):  # as the processes have it
+            call_command("provision_demo", stdout=out)
+        made = json.loads(out.getvalue())
+        return str(made["api_key"]), UUID(made["project_id"])
+
     def submit(
         self, kind: str, number: int = 1, payload: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None = None,
         **options: Any,
@@ -379,7 +392,7 @@ class Platform:
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "jobplatform.settings",
             "JOBPLATFORM_PROFILE": "test",
-            "SECRET_KEY": "k" * 50,
+            "SECRET_KEY": SECRET_KEY,
             "DATABASE_URL": self.database_url,
             "BROKER_URL": self.broker_url,
             "STORAGE_URL": f"file://{self.directory}/storage",

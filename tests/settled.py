@@ -8,7 +8,7 @@ from pathlib import Path
 from django.core.management import call_command
 from django.test import override_settings
 
-from confirmations import keys
+from confirmations import keys, signing
 from confirmations.gateway import chain as gateway
 from jobs import extensions
 from jobs.states import Stage
@@ -42,6 +42,7 @@ def settled(
     }
     here = {"RPC_URLS": [node.url], "KEYSTORE_DIR": str(directory), "KEYSTORE_PASSPHRASE": PASSPHRASE}
     gateway.chain.cache_clear()
+    signing.key.cache_clear()  # another test's key has the same name
     there = Stage.CONFIRM in extensions.stages
     if not there:
         extensions.stages.register(Stage.CONFIRM, lambda _project, _job: None)
@@ -57,3 +58,4 @@ def settled(
         if not there:
             del extensions.stages._things[Stage.CONFIRM]
         gateway.chain.cache_clear()
+        signing.key.cache_clear()

@@ -28,10 +28,7 @@ class Site:
         self.storage = storage
         self.port = _free_port()
         self.server = platform.web(self.port)
-        provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
-        assert provision.process.wait(60) == 0, provision.log
-        made = json.loads(provision.log.strip().splitlines()[-1])
-        self.key, self.project_id = made["api_key"], UUID(made["project_id"])
+        self.key, self.project_id = platform.provision()
         platform.wait_until(self._answers, "the web server")
 
     def _answers(self) -> bool:

@@ -35,9 +35,7 @@ class Web:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
-        assert provision.process.wait(60) == 0, provision.log
-        self.key = json.loads(provision.log.strip().splitlines()[-1])["api_key"]
+        self.key, _ = platform.provision()
         self.port = 0
         self.start()
 

@@ -63,9 +63,7 @@ def wire(platform: Platform) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def web(platform: Platform, wire: Wire) -> Web:
-    provision = platform._start("provision", ["manage.py", "provision_demo"], None, None)
-    assert provision.process.wait(60) == 0, provision.log
-    key = json.loads(provision.log.strip().splitlines()[-1])["api_key"]
+    key, _ = platform.provision()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

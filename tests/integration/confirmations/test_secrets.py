@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from confirmations import signing
+from confirmations import keys, signing
+from confirmations.errors import KeyUnreadable
 from confirmations.models import Attempt, Network
 from jobs.models import Job
 from tests.integration.confirmations.test_answers import confirmed_once, settle
@@ -97,6 +98,19 @@ def spoil(world: World, settings: Any, how: str) -> None:
             path.unlink()
         case "no directory":
             settings.KEYSTORE_DIR = ""
+
+
+def test_the_right_key_is_found_as_soon_as_it_is_there(world: World, tmp_path: Path) -> None:
+    kept = shutil.copy2(world.keystore / world.signer.key, tmp_path / "kept")
+    keys.write_keystore(world.keystore / "other.json", bytes([7]) * 32, PASSPHRASE.encode())
+    (world.keystore / "other.json").replace(world.keystore / world.signer.key)
+    signing.key.cache_clear()
+    with pytest.raises(KeyUnreadable, match="is not that of"):
+        signing.key_of(world.signer)
+
+    shutil.copy2(kept, world.keystore / world.signer.key)
+
+    assert signing.key_of(world.signer).address == bytes(world.signer.address)
 
 
 def test_whatever_is_wrong_with_a_key_it_is_told_without_it(  # noqa: PLR0917 - fixtures

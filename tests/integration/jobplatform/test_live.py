@@ -111,7 +111,7 @@ def test_an_event_is_not_shown_before_one_that_may_still_come_before_it(tenants:
     run(test())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), database=None)
 @given(
     seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 40), max_size=6), prefix=st.sampled_from(["", "job.p"])
 )

@@ -85,7 +85,7 @@ OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]  # type: igno
 def test_whatever_is_sent_the_answer_is_one_that_the_schema_describes(operation: Any, ours: Tenant) -> None:
     # Both what fits the schema and what does not. The same examples each time: a finding must be found again.
     @given(case=st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)))
-    @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
     def ask(case: Any) -> None:
         case.headers = {**(case.headers or {}), "Authorization": f"Bearer {ours.text}", "Accept": "application/json"}
         (case.query or {}).pop("format", None)  # pages for people are none of the schema's

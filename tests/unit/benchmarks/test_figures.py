@@ -15,6 +15,7 @@ BOUNDS = {
     "idle pick-up p99": (1, 0.7, True),
     "POST /jobs, one job a request": (0.6, 0.9, False),
     "POST /jobs/batch, 1,000 jobs a request": (6, 10, False),
+    "POST /jobs beside 200 requests that wait for a job, p99": (1.5, None, True),
     "slowest list of the API with 5 million jobs, p50": (50, None, True),
     "drain with the index of lists against without it": (0.95, None, False),
     "drain where every job has a lane, a limit and one of 200 projects, against none": (0.5, 0.8, False),

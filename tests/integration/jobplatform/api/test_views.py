@@ -155,7 +155,7 @@ def test_a_compressed_body_is_refused(api: Client, coding: str) -> None:
     assert_problem(answer, 415, "unsupported_content_encoding")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=30))
 def test_no_body_is_a_fault_of_ours(body: bytes, content_type: str) -> None:
     environ = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), "CONTENT_TYPE": content_type}
@@ -176,7 +176,7 @@ def test_an_odd_query_is_refused_or_ignored(api: Client, query: str) -> None:
             assert answer.headers["Content-Type"] == PROBLEM
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(max_codepoint=255), max_size=60), st.sampled_from(["limit", "cursor", "status", "format"]))
 def test_no_query_is_a_fault_of_ours(text: str, name: str) -> None:
     for query in (text, f"{name}={text}"):
@@ -185,7 +185,7 @@ def test_no_query_is_a_fault_of_ours(text: str, name: str) -> None:
         assert status == 200 or headers["Content-Type"] == PROBLEM
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.text(st.characters(max_codepoint=255), max_size=30), st.sampled_from(["GET", "POST", "PUT", "BREW", "OPTIONS"])
 )
@@ -196,7 +196,7 @@ def test_no_path_or_method_is_a_fault_of_ours(text: str, method: str) -> None:
         assert status == 200 or headers["Content-Type"] == PROBLEM
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.text(st.characters(max_codepoint=255), max_size=60),
     st.sampled_from(
