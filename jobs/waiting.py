@@ -26,7 +26,7 @@ has more threads than this (Procfile), so that waiting requests never hold the l
 LONGEST_SECONDS = 25.0
 EVERY_SECONDS = 0.05
 SHARE = 0.01
-"""Asking takes at most so much of the time of a process: where many wait, or the database is slow, it asks less often."""
+"""Of the time of a process, asking takes at most so much: where many wait, or the database is slow, it asks seldom."""
 SELDOM_SECONDS = 0.5  # but not less often than this
 LINGER_SECONDS = 10.0  # the connection is kept for so long after the last waiter
 GRACE_SECONDS = 5.0  # the database may be slow to answer the last look
