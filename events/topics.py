@@ -116,6 +116,18 @@ _TABLE = (
         ("schedule", "number", "reason"),
     ),
     EventType(
+        "redrive.stopped",
+        ("status", "metrics", "alarms"),
+        "Too many jobs of a redrive failed again: it rests until a person has looked.",
+        ("status", "reason", "frozen", "redriven", "recovered", "failing", "failed", "cancelled", "skipped"),
+    ),
+    EventType(
+        "redrive.ended",
+        ("status", "metrics"),
+        "A redrive is done, or was aborted.",
+        ("status", "reason", "frozen", "redriven", "recovered", "failing", "failed", "cancelled", "skipped"),
+    ),
+    EventType(
         "deadletters.threshold_exceeded",
         ("metrics", "alarms"),
         "More dead letters of one kind than its threshold within the window.",

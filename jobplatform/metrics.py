@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from events import log
 from jobplatform import chain_metrics
 from jobs import figures, registry, tallies, tuning
+from reconciliation import selectors
 
 MOST_UNREAD = 5_000
 """Unread rows of a consumer are counted up to so many."""
@@ -46,6 +47,7 @@ def collect() -> Iterator[Metric]:
     yield from _slots()
     yield from _processes()
     yield from _undecided()
+    yield from _reconciled()
     if settings.RPC_URLS:
         yield from chain_metrics.collect()
     yield from _consumers()
@@ -208,6 +210,21 @@ def _undecided() -> Iterable[Metric]:
     text = f"Open interventions, counted up to {figures.MOST_OPEN}: a person has to decide."
     yield _one("interventions_open", text, found.interventions)
     yield _one("lanes_blocked", "Lanes whose first job stands blocked, as far as those were counted.", found.lanes)
+
+
+def _reconciled() -> Iterable[Metric]:
+    causes, dead = selectors.standing()
+    yield _one("dead_letters", "Jobs that stand failed or rejected.", dead)
+    yield _one("dead_letter_causes", "How many different errors they died of.", causes)
+    found = _gauge("findings", "What stands between two states and was not put right.", ("invariant",))
+    repaired = _counter("findings_repaired", "What stood between two states and was put right.", ("invariant",))
+    for name, finding in selectors.findings().items():
+        found.add_metric((name,), finding.number)
+        repaired.add_metric((name,), finding.repaired)
+    redrives = _gauge("redrives_open", "Redrives that have not ended, by how they stand.", ("status",))
+    for status, number in selectors.open_redrives().items():
+        redrives.add_metric((status,), number)
+    yield from (found, repaired, redrives)
 
 
 # ---------------------------------------------------------------------------------------------- the log, the database

@@ -150,6 +150,7 @@ INSTALLED_APPS = [
     "projects",
     "ingestion",
     "confirmations",
+    "reconciliation",
 ]
 
 MIDDLEWARE = [
@@ -265,6 +266,7 @@ ADMIN_SUBJECTS = {
     "transaction": "confirmations.Transaction",
     "tx": "confirmations.Transaction",  # as events call it
     "confirmation": "confirmations.Confirmation",
+    "redrive": "reconciliation.Redrive",
 }
 
 LOGIN_URL = "admin:login"

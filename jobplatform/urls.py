@@ -40,6 +40,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("projects.urls")),
     path("api/v1/", include("ingestion.urls")),
     path("api/v1/", include("confirmations.urls")),
+    path("api/v1/", include("reconciliation.urls")),
     path("api/v1/schema", SchemaView.as_view(), name="schema"),
     path("api/v1/docs", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("healthz", health.healthz),

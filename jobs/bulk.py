@@ -182,7 +182,8 @@ def _cancel(act: BulkAct, jobs: Sequence[Job]) -> int:
     return services.stop(jobs, actor=act.actor, reason=act.reason)
 
 
-def _retry(act: BulkAct, jobs: Sequence[Job]) -> int:
+def with_their_keys(jobs: Sequence[Job]) -> list[Job]:
+    """Those of some ended jobs, locked by the caller, that may run once more: no other job has their unique key."""
     free, taken = [], set()
     for job in jobs:
         key = (job.kind, unique.of_job(job))
@@ -195,6 +196,11 @@ def _retry(act: BulkAct, jobs: Sequence[Job]) -> int:
         if key[1]:
             taken.add(key)
         free.append(job)
+    return free
+
+
+def _retry(act: BulkAct, jobs: Sequence[Job]) -> int:
+    free = with_their_keys(jobs)
     return services.again(free, actor=act.actor, reason=act.reason) if free else 0
 
 

@@ -9,6 +9,8 @@ SCOPES = {
     "jobs:write": "Create, cancel, retry and pause jobs.",
     "interventions:read": "See what waits for a person's decision, and what was decided.",
     "interventions:write": "Decide what waits for a person: retry, skip, supply a result.",
+    "reconciliation:read": "See dead letters by cause, and reconciliations.",
+    "reconciliation:write": "Plan, start, pause and abort reconciliations.",
     "schedules:read": "See the schedules of the project, and when they are due.",
     "schedules:write": "Create, delete, pause, resume, run and backfill schedules.",
     "messages:read": "See messages and download their originals.",

@@ -13,7 +13,7 @@ from jobplatform.admin.audited import AuditedAdmin
 
 VIEWERS, OPERATORS = "viewers", "operators"
 
-_SEEN = ("jobs", "events", "projects", "ingestion", "confirmations", "django_celery_beat")
+_SEEN = ("jobs", "events", "projects", "ingestion", "confirmations", "reconciliation", "django_celery_beat")
 """Apps whose rows everybody of the staff may look at."""
 
 _OPERATED = (
@@ -29,6 +29,7 @@ _OPERATED = (
     "operate_project",
     "pause_signer",
     "repair",
+    "operate_redrive",
     "add_periodictask",
     "change_periodictask",
     "add_intervalschedule",

@@ -35,6 +35,14 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Attempts", "replay", route="admin:jobs_job_attempts", permission="jobs.view_attempt"),
             Entry("Messages", "mail", "ingestion.Message"),
             Entry("Interventions", "back_hand", "jobs.Intervention"),
+            Entry(
+                "Dead letters",
+                "report",
+                route="admin:reconciliation_redrive_letters",
+                permission="reconciliation.view_redrive",
+            ),
+            Entry("Redrives", "restart_alt", "reconciliation.Redrive"),
+            Entry("Findings", "troubleshoot", "reconciliation.Finding"),
         ),
     ),
     (
@@ -107,8 +115,11 @@ def _item(request: HttpRequest, entry: Entry) -> dict[str, Any] | None:
         return None
     item: dict[str, Any] = {"title": entry.title, "icon": entry.icon, "link": link}
     attempts = _address("admin:jobs_job_attempts") or ""
+    letters = _address("admin:reconciliation_redrive_letters") or ""
     if entry.model == "jobs.Job":
         item["active"] = lambda request: request.path.startswith(link) and not request.path.startswith(attempts)
+    if entry.model == "reconciliation.Redrive":
+        item["active"] = lambda request: request.path.startswith(link) and not request.path.startswith(letters)
     if entry.model == "jobs.Intervention" and (waiting := _open_interventions()):
         item |= {"badge": waiting, "badge_variant": "warning"}
     return item

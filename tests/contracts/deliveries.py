@@ -20,6 +20,8 @@ from jobs.registry import Kind
 from jobs.runner import Shift, run_batch
 from jobs.services import JobRequest
 from jobs.store import Claimed
+from reconciliation.models import Redrive
+from reconciliation.services import plans
 
 PROJECT = UUID(int=7)
 COMPANY, MESSAGE = (UUID(f"0192b3c4-8a1f-7c3e-9d2a-5f6e7d8c9b0{last}") for last in "ab")
@@ -43,7 +45,13 @@ def _bulk() -> UUID:
     return services.submit_many(project_id=PROJECT, requests=[request])[0].id
 
 
-ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk}
+def _redrive() -> UUID:
+    Redrive.objects.create(id=MESSAGE, project_id=PROJECT, filter={"kind": "no.such"}, actor="tests", reason="because")
+    request = JobRequest(plans.DRIVE, {"redrive_id": str(MESSAGE)})
+    return services.submit_many(project_id=PROJECT, requests=[request])[0].id
+
+
+ARRANGED: dict[str, Callable[[], UUID]] = {"message.process": _message, bulk.KIND: _bulk, plans.DRIVE: _redrive}
 """Kinds whose example says nothing unless its subject exists: what makes it, and the job. The others are submitted."""
 
 
@@ -119,6 +127,7 @@ def twice(kind: Kind[Any]) -> None:
     worker = Worker(kind, "one")
     jobs = worker.claim()
     worker.run(list(jobs))
+
     assert worker.run(list(jobs)) == {"late": len(jobs)}
     assert worker.claim() == []
 

@@ -69,6 +69,8 @@ PLANTS = [
     ),
     Plant("rooms-of-confirmations", "confirmations/merkle.py", "import confirmations.gateway", "inwards only"),
     Plant("rooms-of-confirmations", "confirmations/drawer.py", "", "a module that has no place"),
+    Plant("rooms-of-reconciliation", "reconciliation/models.py", "import reconciliation.services", "inwards only"),
+    Plant("rooms-of-reconciliation", "reconciliation/drawer.py", "", "a module that has no place"),
     Plant("rooms-of-events", "events/models.py", "import events.log", "inwards only"),
     Plant("rooms-of-events", "events/drawer.py", "", "a module that has no place"),
     Plant("rooms-of-jobs", "jobs/states.py", "import jobs.errors", "states and errors are the innermost"),

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from confirmations.models import Confirmation, Contract, Network, Signer
@@ -20,6 +21,9 @@ from jobplatform.api.views import ApiView
 from jobs import batches, bulk, pauses, schedules
 from jobs.models import Intervention
 from jobs.schedules import NewSchedule
+from reconciliation.models import Cause
+from reconciliation.services import plans
+from reconciliation.services.plans import Plan
 from tests.integration.jobs.conftest import JOBS, Make
 from tests.integration.projects.conftest import Tenant
 from tests.integration.test_routes import METHODS, Route, of_the_api
@@ -46,6 +50,10 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     assert message.status_code == 202, message.content
     job_id = str(make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked"))
     _confirm(theirs.project.id, UUID(job_id))
+    Cause.objects.create(
+        project_id=theirs.project.id, fingerprint="0123456789abcdef", kind="x.y", code="secret", message="theirs",
+        sample_id=job_id, first_at=timezone.now(), last_at=timezone.now(), total=1, dead=1,
+    )  # fmt: skip
     asked = Intervention.objects.create(
         id=uuid7(),
         project_id=theirs.project.id,
@@ -71,6 +79,12 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
                 actor="theirs",
             ).id
         ),
+        "redrive_id": str(
+            plans.begin(
+                project_id=theirs.project.id, plan=Plan(filter={"kind": "x.y"}), actor="theirs", reason="theirs"
+            ).id
+        ),
+        "fingerprint": "0123456789abcdef",
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,
         "id_": message.json()["id"],
