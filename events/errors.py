@@ -28,3 +28,9 @@ class InvalidEvent(EventsError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+class NoStorage(EventsError):
+    """Nobody has registered where the heads of the audit record are kept."""
+
+    code = "no_storage"

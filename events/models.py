@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from jobplatform.indexes import UniqueIndex
+
 
 class Event(models.Model):
     """One thing that happened, never updated. The table is partitioned by `occurred_at`.
@@ -58,7 +60,10 @@ class Consumer(models.Model):
 
 
 class AuditRecord(models.Model):
-    """Who did what by hand, and why. Append-only; `project_id` is null for acts on the platform itself."""
+    """Who did what by hand, and why. Append-only; `project_id` is null for acts on the platform itself.
+
+    The last three columns are its seal (`events/sealing.py`), which it gets once, seconds after it was written.
+    """
 
     id = models.BigAutoField(primary_key=True)
     occurred_at = models.DateTimeField(db_default=Now())
@@ -69,9 +74,20 @@ class AuditRecord(models.Model):
     subject_id = models.TextField()
     reason = models.TextField()
     data = models.JSONField(default=dict)
+    chain_no = models.BigIntegerField(null=True)
+    prev_hash = models.TextField(null=True)  # noqa: DJ001 - null is "not sealed yet"
+    hash = models.TextField(null=True)  # noqa: DJ001 - (same)
 
     class Meta:
-        indexes = (models.Index(fields=("subject_type", "subject_id"), name="events_audit_subject"),)
+        indexes = (
+            models.Index(fields=("subject_type", "subject_id"), name="events_audit_subject"),
+            models.Index(fields=("id",), condition=models.Q(chain_no__isnull=True), name="events_audit_unsealed"),
+            UniqueIndex(
+                fields=("project_id", "chain_no"),
+                condition=models.Q(chain_no__isnull=False),
+                name="events_audit_chain",
+            ),
+        )
         ordering = ("-id",)
 
     def __str__(self) -> str:

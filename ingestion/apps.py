@@ -8,15 +8,17 @@ class IngestionConfig(AppConfig):
     verbose_name = "Messages"
 
     def ready(self) -> None:
-        """Register the handlers, the consumer and the invariants; refuse to boot with a storage that cannot be."""
+        """Register handlers, consumer, invariants and the storage; refuse to boot with a storage that cannot be."""
         from django.conf import settings
 
+        from events import heads
         from ingestion import gateway, handlers, subscribers  # noqa: F401 - they register what they define
         from ingestion.selectors import PROCESSED_WITHOUT_OBJECT, WITHOUT_JOB
         from jobs import extensions
         from jobs.extensions import Invariant
 
         gateway.store_of(settings.STORAGE_URL)
+        heads.keep_in(gateway)
         extensions.invariants.register(
             "message.without_job", Invariant("A message has a job, until that is tidied away.", WITHOUT_JOB)
         )

@@ -90,6 +90,9 @@ class ObjectStore(Protocol):
     def listing(self, after: str, limit: int) -> Listing:
         """Up to `limit` objects of messages whose keys come behind `after`."""
 
+    def keys(self, folder: str) -> list[str]:
+        """The keys of all objects of the form `folder/part/name`, in order."""
+
     def remove_leftovers(self, before: dt.datetime) -> int:
         """Remove what interrupted writes left before a moment; returns how many."""
 
@@ -108,6 +111,18 @@ def put(key: str, body: bytes) -> bool:
         if store.read(key) != body:
             raise ObjectConflict(key)
         return False
+
+
+def create(key: str, body: bytes) -> bool:
+    """Store a body under a key, unless there is something: then that stays, and False is returned."""
+    with _door() as store:
+        return store.create(key, body)
+
+
+def keys(folder: str) -> list[str]:
+    """The keys of all objects of the form `folder/part/name`, in order; messages have two parts only."""
+    with _door() as store:
+        return store.keys(folder)
 
 
 def get(key: str) -> bytes:
@@ -244,6 +259,11 @@ class Directory:
             facts = (self._root / key).stat()
             found.append(StoredObject(key, facts.st_size, dt.datetime.fromtimestamp(facts.st_mtime, dt.UTC)))
         return Listing(found, len(found) >= limit)
+
+    def keys(self, folder: str) -> list[str]:
+        """Names of files two levels down."""
+        root = self._root / folder
+        return sorted(f"{folder}/{part}/{name}" for part in _names(root) for name in _names(root / part))
 
     def remove_leftovers(self, before: dt.datetime) -> int:
         """Remove drafts whose writer died."""
@@ -407,6 +427,12 @@ class Bucket:
             more = bool(page.get("IsTruncated")) and after < BEHIND_ALL
         return Listing(found, more)
 
+    def keys(self, folder: str) -> list[str]:
+        """S3's own listings."""
+        pages = self._client.get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self._name, Prefix=f"{self._prefix}{folder}/")
+        return [entry["Key"].removeprefix(self._prefix) for page in found for entry in page.get("Contents", ())]
+
     def remove_leftovers(self, before: dt.datetime) -> int:
         """An interrupted put leaves nothing."""
         return 0
@@ -455,6 +481,14 @@ class AnyStorage:
         keys = _next_keys(self._storage.listdir("")[0], lambda folder: self._storage.listdir(folder)[1], after, limit)
         found = [StoredObject(key, self._storage.size(key), self._storage.get_modified_time(key)) for key in keys]
         return Listing(found, len(found) >= limit)
+
+    def keys(self, folder: str) -> list[str]:
+        """Names two levels down. That a folder is not there is told in as many ways as there are storages."""
+        found: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for part in self._storage.listdir(folder)[0]:
+                found += [f"{folder}/{part}/{name}" for name in self._storage.listdir(f"{folder}/{part}")[1]]
+        return sorted(found)
 
     def remove_leftovers(self, before: dt.datetime) -> int:
         """What its writes leave is unknown."""

@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
 from django.db.migrations.state import ProjectState
 
 _FOUND = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
@@ -29,3 +31,19 @@ class BuildIndex(AddIndexConcurrently):
                 return
             schema_editor.execute(f"drop index concurrently if exists {schema_editor.quote_name(self.index.name)}")
         super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
+class UniqueIndex(models.Index):
+    """A unique index for which NULL equals NULL.
+
+    Django makes these as constraints only, and none that is partial, treats NULLs so and can be built concurrently.
+    """
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any
+    ) -> Statement:
+        """The statement of an index, made unique."""
+        statement = super().create_sql(model, schema_editor, using=using, **kwargs)
+        template = statement.template.replace("CREATE INDEX", "CREATE UNIQUE INDEX", 1)
+        statement.template = template.replace("%(include)s", "%(include)s NULLS NOT DISTINCT", 1)
+        return statement

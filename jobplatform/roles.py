@@ -31,6 +31,10 @@ HIDDEN = {"api_idempotency"}
 """Tables of a project that people may not read: stored answers, one of which may hold a key."""
 SECRET = re.compile(r"(^|_)(hash|hashes|password|passwords|secret|secrets|token|tokens|sealed|private|keystore)(_|$)")
 """Columns that people may not read, in whatever table."""
+OPEN = {"events_auditrecord"}
+"""Tables whose hashes are no secret: they are seals, made with a key that is not in the database."""
+APP_SEALS = {"events_auditrecord": {"chain_no", "prev_hash", "hash"}}
+"""The columns of append-only tables that the app fills in later; a trigger lets it do so once."""
 ADMIN_UPDATES = {"jobs_shelf": {"paused", "weight"}}
 ADMIN_INSERTS = {"events_auditrecord"}
 
@@ -375,6 +379,7 @@ def _wanted(roles: Roles) -> Iterator[Right]:
     for table in _tables(roles):
         if not table.partition:
             yield from (Right(roles.app, "table", table.name, "", word) for word in _of_app(table))
+            yield from (Right(roles.app, "table", table.name, c, "UPDATE") for c in APP_SEALS.get(table.name, ()))
             yield from _of_people(table, roles)
     for kind, name, of_owner in _rows(_OTHERS):
         yield Right(roles.app, kind, name, "", "USAGE" if kind == "sequence" else "EXECUTE")
@@ -394,7 +399,7 @@ def _of_app(table: Table) -> tuple[str, ...]:
 def _of_people(table: Table, roles: Roles) -> Iterator[Right]:
     if table.name in HIDDEN or not (table.project or table.name in SHARED):
         return
-    seen = [column for column in table.columns if not SECRET.search(column)]
+    seen = [column for column in table.columns if table.name in OPEN or not SECRET.search(column)]
     columns = [""] if len(seen) == len(table.columns) else seen
     for role in (roles.reader, roles.admin):
         yield from (Right(role, "table", table.name, column, "SELECT") for column in columns)

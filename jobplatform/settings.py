@@ -5,6 +5,7 @@ the code reads the environment. `PROFILE` is the one switch between a laptop and
 `production` (the default) every secret must be given and DEBUG is off.
 """
 
+import hmac
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,9 @@ def _flag(name: str, *, default: bool = False) -> bool:
 PROFILE = _text("JOBPLATFORM_PROFILE", "production")  # production | development | test
 SECRET_KEY = _text("SECRET_KEY")  # signs sessions; required in production
 API_KEY_PEPPER = _text("API_KEY_PEPPER") or SECRET_KEY  # HMAC key of API keys at rest
+AUDIT_KEY = (  # HMAC key of the seals of the audit record, at least 32 characters; as lasting as the records
+    _text("AUDIT_KEY") or hmac.new(SECRET_KEY.encode(), b"audit record", "sha256").hexdigest()
+)
 DEBUG = _flag("DEBUG")
 ALLOWED_HOSTS = _names("ALLOWED_HOSTS")  # comma separated host names
 CSRF_TRUSTED_ORIGINS = _names("CSRF_TRUSTED_ORIGINS")

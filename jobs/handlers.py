@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import connection
 from pydantic import BaseModel, Field
 
-from events import log
+from events import heads, log
 from jobs import Batch, Cancel, Done, Reject, Retry, Run, bulk, exponential, handler, rollups, tallies
 from jobs.models import BulkAct
 from jobs.states import ENDED, PLATFORM
@@ -33,6 +33,25 @@ def rotate_log(job: Run[RotateLog]) -> Done:
     made = log.ensure_partitions()
     before = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=job.payload.keep_days)
     return Done({"made": made, "dropped": log.drop_partitions(before)})
+
+
+class KeepHeads(BaseModel):
+    """Nothing to say."""
+
+
+@handler(
+    "audit.keep_heads",
+    payload=KeepHeads,
+    retry=Retry(max_attempts=10, backoff=exponential(10, cap=600)),
+    batch=Batch(1),
+    public=False,
+    confirm="never",
+    example={},
+)
+def keep_heads(_job: Run[KeepHeads]) -> Done:
+    """Store where the chains of the audit record end, once for each hour, outside the database."""
+    key, chains = heads.store()
+    return Done({"key": key, "chains": chains})
 
 
 COUNTED_SLICES = 4000  # a minute or two; what is left is counted the next time

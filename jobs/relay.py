@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from kombu.exceptions import OperationalError as BrokerError
 
-from events import consumers, log
+from events import consumers, log, sealing
 from jobplatform import tracing
 from jobs import (
     batches,
@@ -50,6 +50,8 @@ SOONEST_SECONDS = 0.02  # what limits let out together within this time
 PARTITIONS_EVERY = 3600.0
 SCHEDULES_EVERY = 60.0  # beat fires them; this is for what it missed
 SCHEDULES_BUDGET = 0.2  # seconds; it must not keep the doorbells waiting
+SEALS_BUDGET = 0.2  # seconds of each round of chores
+SEALS_AGAIN_SECONDS = 10.0  # how soon it is tried again to seal what cannot be sealed
 SETTLE_SECONDS = 0.003  # a lingering pump hears the same notification and is usually faster
 BROKER_AGAIN_SECONDS = 1.0  # how soon the broker is tried again that did not take a doorbell
 BUSY_SECONDS = 0.02  # with pumps at work on a kind, another is rung only when something is due for longer than this
@@ -73,6 +75,7 @@ class Relay:
     _schedules_at: float = 0.0
     _schedules: Rounds = field(default_factory=Rounds)
     _canaries_at: float = 0.0
+    _seals_at: float = 0.0
     _held_out: bool = False  # another relay was ringing, or hangs in the middle of it: then this is no round
     _pulse: Pulse = field(default_factory=lambda: Pulse("relay"))
     _broker_at: float = 0.0
@@ -134,7 +137,7 @@ class Relay:
     def chores(self) -> None:
         """Wake what is parked; rescue what the dead hold; fire what beat missed; end who holds back the log."""
         with store.run("chores", {"live": LIVE_SECONDS, "consumers": list(consumers.SUBSCRIPTIONS)}) as cur:
-            ((parked, standing, grouped, paused, limited, silent, unread, due_in),) = cur.fetchall()
+            ((parked, standing, grouped, paused, limited, silent, unread, unsealed, due_in),) = cur.fetchall()
         while parked and services.wake_parked():
             pass
         if standing:
@@ -153,6 +156,7 @@ class Relay:
             pauses.apply()
         for worker in workers.stale(on=store.connection_of_django()) if silent else ():
             workers.rescue(worker, started=None, seen=False)
+        self._seal(wanted=unsealed)
         self._make_partitions()
         if time.monotonic() >= self._schedules_at:
             complete = self._schedules.step(budget=SCHEDULES_BUDGET) > 0
@@ -164,6 +168,18 @@ class Relay:
             self._held_at = time.monotonic() + HELD_EVERY
             for writer in log.end_writers(settings.LOG_HELD_SECONDS):
                 logger.error("writer ended", handler="relay", action="end_writer", details=repr(writer))
+
+    def _seal(self, *, wanted: bool) -> None:
+        """Seal the audit record. One that was tampered with may refuse, and must not keep the doorbells waiting."""
+        if not wanted or time.monotonic() < self._seals_at:
+            return
+        try:
+            sealing.seal(seconds=SEALS_BUDGET)
+        except Exception as error:
+            if connection.connection is None or connection.connection.closed:
+                raise  # the database is away
+            self._seals_at = time.monotonic() + SEALS_AGAIN_SECONDS
+            logger.error("audit record not sealed", handler="relay", action="seal", details=repr(error)[:500])
 
     def _sweep_lanes(self) -> None:
         began = time.monotonic()

@@ -35,6 +35,12 @@ SCHEDULES = (
     Scheduled("rotate the log", "log.rotate", 6 * 3600, description="Makes the coming day partitions, drops old ones."),
     Scheduled("count the log", "engine.count", 60, description="Counts events and durations for the metrics."),
     Scheduled("tidy up", "engine.tidy", 3600, description="Removes expired keys, stored responses and old workers."),
+    Scheduled(
+        "keep the heads of the audit record",
+        "audit.keep_heads",
+        3600,
+        description="Stores where the chains of the audit record end, so that none is cut off unseen.",
+    ),
 )
 
 

@@ -19,7 +19,7 @@ from psycopg import errors, sql
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.explain import plan, sketch, statements
-from events import audit, consumers, log
+from events import audit, consumers, log, sealing, verification
 from jobplatform import checks, metrics, roles
 from jobs import figures
 from projects import scopes, services
@@ -174,6 +174,7 @@ def test_what_somebody_changed_by_hand_is_seen_and_put_right(platform: Platform,
         "create table made (id int)",
         "create index made on jobs_job (seq)",
         "update events_auditrecord set reason = ''",
+        "update events_auditrecord set reason = '', chain_no = 1, prev_hash = '', hash = ''",
         "delete from events_auditrecord",
         "update events_event set seq = 9",
         "delete from events_event",
@@ -224,6 +225,8 @@ def test_what_processes_do_beside_jobs_works_as_the_app(platform: Platform) -> N
         log.lag()
         log.move_clock(dt.timedelta(0))
         audit.record(action="test.act", actor="system", subject_type="test", subject_id="1")
+        assert sealing.seal() > 0
+        assert verification.verify().findings == []
         assert len(list(metrics.collect())) > 20
         assert figures.transactions().oldest >= 0
         call_command("check", verbosity=0)
@@ -349,6 +352,27 @@ def test_a_person_may_not(connect: Callable[[str], Link], role: str, statement: 
 
     with pytest.raises(errors.InsufficientPrivilege):
         link.execute(sql.SQL(statement).format(**names))
+
+
+@pytest.mark.parametrize("role", ["app", "reader", "admin"])
+def test_nobody_takes_a_seal_off_and_people_put_none_on(
+    platform: Platform, connect: Callable[[str], Link], role: str
+) -> None:
+    with django_on(app_url(platform)):
+        audit.record(action="test.act", actor="system", subject_type="test", subject_id="1", project_id=OURS)
+        sealing.seal()
+    link = connect(role)
+    choose(link, OURS)
+    assert value(link, "select count(*) from events_auditrecord where hash is not null") >= 1
+    for change in ("chain_no = null, prev_hash = null, hash = null", "hash = ''", "chain_no = chain_no + 1"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            link.execute(f"update events_auditrecord set {change}".encode())
+    with pytest.raises(errors.InsufficientPrivilege):
+        link.execute(
+            "insert into events_auditrecord (project_id, actor, action, subject_type, subject_id, reason, data, chain_no)"
+            " values (%s, 'user:anna', 'shelf.pause', 'shelf', '1', 'r', '{}', 1000)",
+            (OURS,),
+        )
 
 
 def test_a_reader_may_not_pause_a_shelf(connect: Callable[[str], Link]) -> None:
