@@ -31,6 +31,7 @@ from jobs.models import Worker
 from jobs.overview import Standing, Tally
 from jobs.rollups import Measure, Sums
 from jobs.states import Status
+from reconciliation.admin import letters
 
 PART = "live"
 """The value of the header `Part` with which the script asks for the content alone."""
@@ -38,6 +39,7 @@ COUNTER = "rollups"
 MOST_QUESTIONS = 5
 MOST_TROUBLES = 8
 MOST_PAUSES = 5
+MOST_CAUSES = 5
 MOST_ROWS = 12
 """Rows of a table by kind, queue or project; the others are one row."""
 MOST_WORKERS = 20
@@ -128,6 +130,10 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "questions": _questions(asked),
         "troubles": _troubles(asked),
         "pauses": _pauses(asked),
+        "causes": letters.latest(asked.project, asked.projects, MOST_CAUSES)
+        if request.user.has_perm("reconciliation.view_redrive")
+        else [],
+        "may_redrive": request.user.has_perm(letters.PERMISSION),
         "queues": by_queue,
         "workers": _workers(),
         "consumers": [

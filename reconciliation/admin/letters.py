@@ -1,6 +1,7 @@
 """Dead letters by cause, as a page: what died of what, how often, and the way to queue it once more."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +50,12 @@ def show(model_admin: Any, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "reconciliation/admin/letters.html", context)
 
 
-def _row(row: CauseRow, project: UUID | None, names: dict[UUID, str]) -> dict[str, Any]:
+def latest(project: UUID | None, names: Mapping[UUID, str], most: int) -> list[dict[str, Any]]:
+    """The causes that killed a job last, of a project or of all, as the front page shows them."""
+    return [_row(row, project, names) for row in selectors.causes(project, limit=most)]
+
+
+def _row(row: CauseRow, project: UUID | None, names: Mapping[UUID, str]) -> dict[str, Any]:
     asked = {"codes": row.fingerprint} | ({"project": str(project)} if project else {})
     return {
         "code": markup.code(row.code),
@@ -67,7 +73,7 @@ def _row(row: CauseRow, project: UUID | None, names: dict[UUID, str]) -> dict[st
     }
 
 
-def _projects(row: CauseRow, names: dict[UUID, str]) -> SafeString:
+def _projects(row: CauseRow, names: Mapping[UUID, str]) -> SafeString:
     listed = [subjects.link("project", key, names.get(key, "")) for key in row.projects[:MOST_PROJECTS]]
     more = len(row.projects) - MOST_PROJECTS
     shown = format_html_join(", ", "{}", ((one,) for one in listed))

@@ -52,6 +52,7 @@ class PlanForm(ReasonForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["reason"].widget.attrs.pop("autofocus", None)  # it stands last
         listed = sorted(((str(key), name) for key, name in subjects.projects().items()), key=lambda item: item[1])
         self.fields["project"].choices = [(EVERYBODY, "All projects"), *listed]  # type: ignore[attr-defined] # a choice field
 

@@ -133,7 +133,10 @@ class RedriveAdmin(ReadOnlyAdmin):
             "project": self.project(row),
             "done": markup.share_of({"done": row.next_number - 1, "total": row.frozen}) or 0,
             "counts": [(name, badge(name, LOOKS[name]), f"{getattr(row, name):,}") for name in COUNTS],
-            "filter": markup.facts(row.filter),
+            "filter": [
+                (markup.spoken(name), ", ".join(map(str, value)) if isinstance(value, list) else markup.brief(value))
+                for name, value in row.filter.items()
+            ],
             "change": markup.pretty(row.change) if row.change else None,
             "moments": [
                 (name, markup.moment_and_date(at))

@@ -1,6 +1,7 @@
 """Handlers of the shop that the browser tests and the screenshots look at."""
 
 import threading
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -92,3 +93,25 @@ def repeat(job: Run[Said]) -> Done:
     job.log(job.payload.text, text=job.payload.text)
     job.progress(1, 2, job.payload.text)
     raise ValueError(job.payload.text)
+
+
+class Invoice(BaseModel):
+    """An invoice that a provider sends. `provider`: a file; while it is there, the provider answers."""
+
+    number: int
+    provider: str
+    customer: str = "acme"
+
+
+@handler("invoice.send", payload=Invoice, retry=Retry(max_attempts=1))
+def send(job: Run[Invoice]) -> Done | Reject:
+    """Send an invoice."""
+    told = job.payload
+    if told.customer == "unknown":
+        return Reject("unknown_customer", f"There is no customer {told.number}.")
+    if not told.customer:
+        raise KeyError("customer")  # noqa: EM101 - a bug
+    if not Path(told.provider).exists():
+        message = f"No route to 10.1.2.{told.number % 250}:443"
+        raise ConnectionRefusedError(message)
+    return Done({"sent": told.number})
