@@ -1,21 +1,33 @@
 """The log, its consumers and the audit record in the admin: to be looked at, never changed."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 from unfold.sections import TemplateSection
 
-from events import log
+from events import log, verification
+from events.errors import HeadsUnavailable
 from events.models import AuditRecord, Consumer, Event
+from events.sealing import PLATFORM
 from events.topics import EVENT_TYPES
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import ProjectFilter, uuid_of
+from jobplatform.backoffice.markup import Look, badge
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
+
+SEALED, UNSEALED = Look("good", "verified"), Look("wait", "hourglass_top")
+MOST_VERIFIED = 20_000  # records on a page; more takes longer than a person waits
+NEWEST_HEADS = 72  # stored objects, one an hour
 
 
 class TypeFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
@@ -133,14 +145,46 @@ class ConsumerAdmin(ReadOnlyAdmin):
 class AuditAdmin(ReadOnlyAdmin):
     """Who did what by hand, and why, newest first."""
 
-    list_display = ["happened", "actor", "what", "subject", "why", "project"]
+    list_display = ["happened", "actor", "what", "subject", "why", "project", "seal"]
     list_display_links: ClassVar[Any] = None
     list_filter = [ProjectFilter]
     list_sections = [DataSection]
     search_fields = ["actor", "action", "subject_id"]
     search_help_text = "Actor, action or subject id"
-    fields = ["happened", "actor", "action", "subject", "reason", "project", "shown_data"]
-    readonly_fields = ["happened", "subject", "project", "shown_data"]
+    fields = ["happened", "actor", "action", "subject", "reason", "project", "shown_data", "seal", "prev_hash", "hash"]
+    readonly_fields = ["happened", "subject", "project", "shown_data", "seal"]
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page of a chain beside Django's own."""
+        view = self.admin_site.admin_view(self._verify)
+        own = [
+            path("verify/platform/", view, {"chain": None}, name="events_auditrecord_verify_platform"),
+            path("verify/<uuid:chain>/", view, name="events_auditrecord_verify"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def _verify(self, request: HttpRequest, chain: UUID | None) -> HttpResponse:
+        """Verify a chain, and show what was found. It changes nothing."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name, report, trouble = str(chain or PLATFORM), None, ""
+        try:
+            report = verification.verify(name, most=MOST_VERIFIED, newest=NEWEST_HEADS)
+        except HeadsUnavailable as error:
+            trouble = str(error)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Audit record, verified",
+            "opts": self.opts,
+            "chain": verification.name_of(name),
+            "report": report,
+            "trouble": trouble,
+            "complete": report is not None and all(verdict.complete for verdict in report.verdicts),
+            "findings": [(str(found.sort), markup.visible(found.text)) for found in report.findings] if report else [],
+            "back": reverse("admin:events_auditrecord_changelist"),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "events/admin/verified.html", context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditRecord], search_term: str
@@ -176,6 +220,16 @@ class AuditAdmin(ReadOnlyAdmin):
     def project(self, row: AuditRecord) -> SafeString:
         """Whose it is."""
         return subjects.project_of(row)
+
+    @display(description="Seal")
+    def seal(self, row: AuditRecord) -> SafeString:
+        """Its number in its chain; it leads to the page that verifies that."""
+        if row.chain_no is None:
+            return badge("not sealed yet", UNSEALED)
+        of = "admin:events_auditrecord_verify"
+        where = reverse(of, args=(row.project_id,)) if row.project_id else reverse(f"{of}_platform")
+        title = "Verify this chain"
+        return format_html('<a href="{}" title="{}">{}</a>', where, title, badge(f"number {row.chain_no}", SEALED))
 
     @display(description="Data")
     def shown_data(self, row: AuditRecord) -> SafeString:

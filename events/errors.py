@@ -34,3 +34,9 @@ class NoStorage(EventsError):
     """Nobody has registered where the heads of the audit record are kept."""
 
     code = "no_storage"
+
+
+class HeadsUnavailable(EventsError):
+    """The stored heads cannot be read now; the text says why."""
+
+    code = "heads_unavailable"

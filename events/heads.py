@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from events import log
-from events.errors import NoStorage
+from events.errors import HeadsUnavailable, NoStorage
 from events.sealing import fits, mac
 
 FOLDER = "heads"
@@ -135,16 +135,19 @@ def store() -> tuple[str, int]:
 def kept(*, newest: int | None = None, since: dt.datetime | None = None) -> Kept:
     """What is stored: all of it, or the `newest` objects, or those of the hour of `since` and later.
 
-    Raises what the storage raises when it cannot be reached.
+    Raises:
+        HeadsUnavailable: the storage cannot be reached.
     """
-    storage = _storage()
-    keys = storage.keys(FOLDER)
-    if since is not None:
-        first = f"{FOLDER}/{since.astimezone(dt.UTC):%Y-%m/%dT%H}Z.json"
-        keys = [key for key in keys if key >= first]
-    found = Kept()
-    for key in keys if newest is None else keys[-newest:]:
-        _read(key, storage.get(key), found)
+    storage, found = _storage(), Kept()
+    try:
+        keys = storage.keys(FOLDER)
+        if since is not None:
+            first = f"{FOLDER}/{since.astimezone(dt.UTC):%Y-%m/%dT%H}Z.json"
+            keys = [key for key in keys if key >= first]
+        for key in keys if newest is None else keys[-newest:]:
+            _read(key, storage.get(key), found)
+    except Exception as error:
+        raise HeadsUnavailable(str(error)) from error
     return found
 
 

@@ -105,7 +105,7 @@ def verify(
     """Verify one chain (a project's id or `platform`), or all of them.
 
     `most` records of each chain are looked at; `newest` and `since` narrow the stored heads. Reads in pages, and calls
-    the object storage, so it runs outside any transaction. Raises what the storage raises when it cannot be reached.
+    the object storage, so it runs outside any transaction. Raises `HeadsUnavailable`.
     """
     kept = heads.kept(newest=newest, since=since)  # before the records, so that none is older than its head
     chains = [chain] if chain else sorted({*kept.heads, *(head.chain for head in heads.now())})

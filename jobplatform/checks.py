@@ -63,6 +63,8 @@ def _settings() -> Iterator[CheckMessage]:
             f"SECRET_KEY must be set to a secret of at least {SHORTEST_SECRET} characters in production.",
             id="platform.E002",
         )
+    if len(settings.AUDIT_KEY) < SHORTEST_SECRET:
+        yield Error(f"AUDIT_KEY must be a secret of at least {SHORTEST_SECRET} characters.", id="platform.E012")
     if not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS:
         yield Error("ALLOWED_HOSTS must name the host names of the API in production.", id="platform.E003")
 

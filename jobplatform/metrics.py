@@ -15,7 +15,7 @@ from functools import cache
 from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from events import log
+from events import log, sealing
 from jobplatform import chain_metrics
 from jobs import figures, registry, tallies, tuning
 from reconciliation import selectors
@@ -240,6 +240,8 @@ def _consumers() -> Iterable[Metric]:
         failures.add_metric((item.consumer,), item.failures)
     yield from (lag, rows, failures)
     yield _one("log_days_ahead", "Days after today for which the log has partitions.", log.days_ahead())
+    text = "Age of the oldest audit record that has no seal yet."
+    yield _one("audit_unsealed_seconds", text, sealing.unsealed_seconds())
 
 
 def _database() -> Iterable[Metric]:

@@ -2,12 +2,14 @@
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from events import verification
+from events.errors import HeadsUnavailable
 from events.management.commands.verify_audit import chain_of
 
 
@@ -23,8 +25,16 @@ class Command(BaseCommand):
         """Write the file."""
         chain, lines = chain_of(options["project"]), 0
         with Path(options["out"]).open("w", encoding="utf-8") as file:
-            for facts in verification.exported(chain):
+            for facts in _facts(chain):
                 file.write(json.dumps(facts, ensure_ascii=False, separators=(",", ":")) + "\n")
                 lines += facts["form"] == verification.FORM_OF_RECORD
         if options["verbosity"]:
             self.stdout.write(f"{lines} records of {verification.name_of(chain).lower()}.")
+
+
+def _facts(chain: str) -> Iterator[dict[str, object]]:
+    try:
+        yield from verification.exported(chain)
+    except HeadsUnavailable as error:
+        message = f"The stored heads cannot be read: {error}"
+        raise CommandError(message) from None

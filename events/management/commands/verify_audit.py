@@ -9,6 +9,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from events import verification
+from events.errors import HeadsUnavailable
 from events.sealing import PLATFORM
 
 
@@ -39,7 +40,11 @@ class Command(BaseCommand):
         if since is not None and since.tzinfo is None:
             since = since.replace(tzinfo=dt.UTC)
         chain = chain_of(options["project"]) if options.get("project") else None
-        report = verification.verify(chain, since=since)
+        try:
+            report = verification.verify(chain, since=since)
+        except HeadsUnavailable as error:
+            message = f"The stored heads cannot be read: {error}"
+            raise CommandError(message) from None
         for finding in report.findings:
             self.stdout.write(f"{finding.sort}: {finding.text}")
         if report.findings:

@@ -129,13 +129,24 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
     ({"DATABASE_URL": "postgresql:///x?host=/nowhere"}, "The database cannot be reached"),
     ({"BROKER_URL": ""}, "BROKER_URL is not set."),
+    ({"AUDIT_KEY": "short"}, "AUDIT_KEY must be a secret of at least"),
 ]
 
 
 @pytest.mark.parametrize(
     ("env", "words"),
     often([WRONG[1], WRONG[6]], WRONG),
-    ids=["debug", "default secret", "short secret", "any host", "fsync", "no database", "database away", "no broker"],
+    ids=[
+        "debug",
+        "default secret",
+        "short secret",
+        "any host",
+        "fsync",
+        "no url",
+        "database away",
+        "no broker",
+        "short key",
+    ],
 )
 def test_in_production(run: Run, env: dict[str, str], words: str) -> None:
     said = run(CHECK, **{"JOBPLATFORM_PROFILE": "production", "ALLOWED_HOSTS": "jobs.example.com"} | env)

@@ -2,17 +2,19 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from benchmarks.explain import nodes
-from events import audit
+from events import audit, heads, sealing
 from events.admin import EventAdmin
 from events.models import Consumer
 from jobplatform.backoffice import bounded
@@ -146,6 +148,53 @@ def test_the_audit_record_is_searched_by_whole_words(root: Client) -> None:
     assert found({"q": "olga"}) == ["job.cancel"]
     assert found({"q": "key:abc"}) == found({"q": "s-2"}) == found({"q": "key.revoke"}) == ["key.revoke"]
     assert found({"q": "cancel"}) == []
+
+
+def test_the_audit_record_shows_its_seals_and_verifies_a_chain(root: Client, tmp_path: Path, settings: Any) -> None:
+    settings.STORAGE_URL = f"file://{tmp_path}"
+    audit.record(action="job.cancel", actor="user:olga", subject_type="job", subject_id="s-1", project_id=OURS)
+    audit.record(action="key.revoke", actor="key:abc", subject_type="key", subject_id="s-2")
+    assert root.get("/admin/events/auditrecord/").content.decode().count("not sealed yet") == 2
+    sealing.seal()
+    heads.store()
+    page = root.get("/admin/events/auditrecord/").content.decode()
+    ours, platform = f"/admin/events/auditrecord/verify/{OURS}/", "/admin/events/auditrecord/verify/platform/"
+    assert page.count("number 1") == 2
+    assert ours in page
+    assert platform in page
+
+    for address in (ours, platform):
+        answer = root.get(address)
+        assert "It is as it was sealed." in answer.content.decode()
+        assert answer.context["report"].records == 1
+    with connection.cursor() as cursor:
+        cursor.execute("alter table events_auditrecord disable trigger all")
+        cursor.execute("update events_auditrecord set actor = '<b>eve' where project_id is null")
+        cursor.execute("alter table events_auditrecord enable trigger all")
+    told = root.get(platform).content.decode()
+    assert "It is not as it was sealed." in told
+    assert "number 1, is not what was sealed." in told
+    assert "It is as it was sealed." in root.get(ours).content.decode()
+
+
+def test_who_may_not_see_the_audit_record_may_not_verify_it(client: Client) -> None:
+    assert client.get("/admin/events/auditrecord/verify/platform/").status_code == 302
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+    assert client.get("/admin/events/auditrecord/verify/platform/").status_code == 403
+
+
+def test_heads_that_cannot_be_read_are_said_to_be_so(root: Client, tmp_path: Path, settings: Any) -> None:
+    (tmp_path / "heads/2026-11").mkdir(parents=True)
+    (tmp_path / "heads/2026-11/23T10Z.json").mkdir()
+    settings.STORAGE_URL = f"file://{tmp_path}"
+    audit.record(action="key.revoke", actor="key:abc", subject_type="key", subject_id="s-2")
+    sealing.seal()
+
+    assert "It was not verified" in root.get("/admin/events/auditrecord/verify/platform/").content.decode()
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("verify_audit")
+    with pytest.raises(CommandError, match="cannot be read"):
+        call_command("export_audit", project="platform", out=str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("path", ["auditrecord", "consumer", "event"])
