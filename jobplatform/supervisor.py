@@ -377,6 +377,7 @@ def _secrets(data_dir: Path) -> dict[str, str]:
     made = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "API_KEY_PEPPER": secrets.token_urlsafe(48),
+        "AUDIT_KEY": secrets.token_urlsafe(48),
         "ADMIN_USER": "admin",
         "ADMIN_PASSWORD": secrets.token_urlsafe(15),
         "KEYSTORE_PASSPHRASE": secrets.token_urlsafe(32),

@@ -45,7 +45,7 @@ SCRUBBED = "[scrubbed]"
 # Names whose values are never shown, wherever they stand: as a field of an event, or as name=value within a text.
 _SENSITIVE = (
     r"cookie|set-cookie|password|passwd|pwd|passphrase|secret[_-]?key|client[_-]?secret|secret|pepper"
-    r"|api[_-]?key|access[_-]?key|private[_-]?key|csrf\w*token|token|sessionid|signature|credentials?"
+    r"|api[_-]?key|access[_-]?key|audit[_-]?key|private[_-]?key|csrf\w*token|token|sessionid|signature|credentials?"
 )
 _SENSITIVE_FIELD = re.compile(rf"(?:.*[_-])?(?:{_SENSITIVE}|authorization)", re.IGNORECASE)
 _QUOTED_OR_WORD = r"(?:\\?\"(?:[^\"\\]|\\.)*\"?|\\?'(?:[^'\\]|\\.)*'?|[^\s,;&)}\]\"']+)"

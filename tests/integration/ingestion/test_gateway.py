@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from django.core.files.storage import FileSystemStorage
 from uuid_utils.compat import uuid7
 
 from ingestion import gateway, selectors
@@ -292,3 +293,39 @@ def test_a_message_is_processed_and_restored_in_s3(
     assert (found.output["restored"], found.output["set_aside"], found.output["complete"]) == (1, 1, True)
     assert bucket.body(f"some/prefix/{message.object_key}") == kept
     assert [key.rpartition("orphaned/")[1] for key in bucket.listed()] == ["", "orphaned/"]
+
+
+# ------------------------------------------------------------------------------------------------ what is no message
+HEADS = [f"heads/2026-{month:02}/{day:02}T10Z.json" for month in (10, 11) for day in range(1, 4)]
+
+
+class Renaming(FileSystemStorage):
+    """A storage class of somebody else's, which makes up another name where one is taken."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(location=root)
+
+
+@pytest.fixture(params=["file", "s3", "class"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each sort of storage, empty."""
+    if request.param == "s3":
+        request.getfixturevalue("bucket")
+    elif request.param == "class":
+        monkeypatch.setitem(sys.modules, "storages_of_this_test", sys.modules[__name__])
+        settings.STORAGE_URL = f"class:storages_of_this_test.Renaming?root={tmp_path}"
+    else:
+        settings.STORAGE_URL = f"file://{tmp_path}/storage"
+    return str(request.param)
+
+
+def test_objects_of_another_kind_are_made_once_listed_in_order_and_no_message_to_anybody(anywhere: str) -> None:
+    assert gateway.keys("heads") == []
+    for key in reversed(HEADS):
+        assert gateway.create(key, key.encode()) is True
+    assert gateway.create(HEADS[0], b"another") is False
+    gateway.put(KEY, BODY)
+
+    assert gateway.keys("heads") == HEADS
+    assert gateway.get(HEADS[0]) == HEADS[0].encode()
+    assert [each.key for each in gateway.listing(after="", limit=100).objects] == [KEY]

@@ -42,6 +42,7 @@ WITH_SECRETS = [
     "PASSWORD: SECRET",
     "DJANGO_SECRET_KEY=SECRET",
     "API_KEY_PEPPER=SECRET",
+    "AUDIT_KEY=SECRET",
     "aws_secret_access_key=SECRET",
     "client-secret: SECRET",
     "?api_key=SECRET&x=1",
