@@ -22,7 +22,7 @@ from jobplatform.api import problems, strict_json
 from jobplatform.api.problems import Problem
 from jobplatform.api.query import rfc3339
 from jobplatform.api.validation import validated
-from jobplatform.management import following
+from jobplatform.management import following, reconciling
 from jobplatform.management.terminal import Terminal, clock, status_text
 from jobs import selectors, services, standing
 from jobs.bell import bell
@@ -31,6 +31,7 @@ from jobs.selectors import JobFilter, JobRow
 from jobs.serializers import CreateJob, explain, show_attempt, show_job
 from jobs.states import Status
 from projects.selectors import project_named, projects
+from reconciliation.errors import ReconciliationError
 
 MOST_SHOWN = 1000
 MOST_NAMES = 10
@@ -41,11 +42,11 @@ Options = dict[str, Any]
 
 
 class Command(BaseCommand):
-    help = "Jobs of a project: list, show, submit, cancel, retry, watch, tail."
+    help = "Jobs of a project: list, show, submit, cancel, retry, watch, tail, dead-letters, redrive."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The command line."""
-        acts = parser.add_subparsers(dest="act", required=True, metavar="list|show|submit|cancel|retry|watch|tail")
+        acts = parser.add_subparsers(dest="act", required=True, metavar="|".join(ACTS))
         common = CommandParser(add_help=False)
         common.add_argument("--project", metavar="SLUG|ID", help="whose jobs; may be left out where there is only one")
         common.add_argument("--json", action="store_true", help="one JSON object a line, as the API shows it")
@@ -64,6 +65,8 @@ class Command(BaseCommand):
         made = act("watch", "Progress of jobs until all have ended; exit code 0 if all were done.")
         made.add_argument("id", type=UUID, nargs="*", help="default: all of the project that have not ended")
         made.add_argument("--timeout", type=float, metavar="SECONDS", help="exit code 124 when it is over")
+        reconciling.letters_arguments(act("dead-letters", "Why jobs stand failed or rejected, by cause."))
+        reconciling.redrive_arguments(act("redrive", "Queue dead letters once more, by a plan that is stored."))
         made = act("tail", "Events as they come, until Ctrl-C.")
         made.add_argument("--type", default="", metavar="PREFIX", help="only types that begin so: job.failed")
         made.add_argument("--job", type=UUID, metavar="ID", help="only events of this job")
@@ -76,7 +79,7 @@ class Command(BaseCommand):
         try:
             with terminal.interruptible():
                 code = ACTS[options["act"]](terminal, _project(options["project"]), options)
-        except (Problem, JobsError, DatabaseError, psycopg.Error) as error:
+        except (Problem, JobsError, ReconciliationError, DatabaseError, psycopg.Error) as error:
             problem = problems.of(error)
             if problem is None:
                 raise
@@ -266,6 +269,10 @@ def _tail(terminal: Terminal, project_id: UUID, options: Options) -> int:
     return 0
 
 
+def _redrive(terminal: Terminal, project_id: UUID, options: Options) -> int:
+    return reconciling.redrive(terminal, project_id, options, _actor())
+
+
 ACTS: dict[str, Callable[[Terminal, UUID, Options], int]] = {
     "list": _list,
     "show": _show,
@@ -274,6 +281,8 @@ ACTS: dict[str, Callable[[Terminal, UUID, Options], int]] = {
     "retry": _retry,
     "watch": _watch,
     "tail": _tail,
+    "dead-letters": reconciling.letters,
+    "redrive": _redrive,
 }
 
 
