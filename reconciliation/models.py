@@ -130,6 +130,7 @@ class Redrive(models.Model):
     cursor = models.UUIDField(null=True)
     frozen = models.BigIntegerField(default=0)
     next_number = models.BigIntegerField(default=1)
+    looked_at = models.DateTimeField(null=True)  # when it was looked last what came of jobs
     settled_to = models.BigIntegerField(default=0)
     judged = models.JSONField(default=dict)  # what was known when it was started last: that is not counted again
     redriven = models.BigIntegerField(default=0)

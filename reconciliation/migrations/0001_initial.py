@@ -151,6 +151,7 @@ class Migration(migrations.Migration):
                 ("cursor", models.UUIDField(null=True)),
                 ("frozen", models.BigIntegerField(default=0)),
                 ("next_number", models.BigIntegerField(default=1)),
+                ("looked_at", models.DateTimeField(null=True)),
                 ("settled_to", models.BigIntegerField(default=0)),
                 ("judged", models.JSONField(default=dict)),
                 ("redriven", models.BigIntegerField(default=0)),

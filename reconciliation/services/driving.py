@@ -13,7 +13,7 @@ import orjson
 from django.db import transaction
 
 from events import log
-from jobs import bulk, interventions, services, store, unique
+from jobs import bulk, interventions, registry, services, store, unique
 from jobs.errors import JobsError
 from jobs.extensions import Decision
 from jobs.models import Intervention, Job
@@ -25,11 +25,13 @@ from reconciliation.states import PlanStatus, RowState
 
 SCANNED = 5000
 """Dead letters looked at by one step of freezing."""
-SLICE = 500
+SLICE = 1000
 """Jobs queued by one step; fewer where each of them is changed."""
 CHANGED_SLICE = 100
 SETTLED = 5000
 """Jobs looked at for what came of them, by one step."""
+SETTLE_EVERY = 0.5
+"""Seconds between two such looks, as long as there is something to be queued."""
 WAIT = 2.0
 """Seconds until it is looked again what came of jobs."""
 SELDOM = 30.0
@@ -172,7 +174,12 @@ def _freeze_asked(cur: Any, row: Redrive) -> int:
 
 
 def _run(row: Redrive) -> float | None:
-    unsettled = _settle(row)
+    now = store.now()
+    unsettled = True
+    rested = row.looked_at is None or (now - row.looked_at).total_seconds() >= SETTLE_EVERY
+    if rested or row.next_number > row.frozen or _waits_for_canary(row):
+        unsettled = _settle(row)
+        row.looked_at = now
     if _fails_too_often(row):
         row.status = PlanStatus.STOPPED
         row.status_reason = f"more than {row.stop_above:g} % of those known failed again"
@@ -203,6 +210,11 @@ def _end(row: Redrive, unsettled: bool) -> float | None:  # noqa: FBT001 - what 
     return None
 
 
+def _waits_for_canary(row: Redrive) -> bool:
+    gone = row.redriven - row.judged.get("redriven", 0)
+    return bool(row.canary and gone >= row.canary and not row.judged.get("canary_known"))
+
+
 def _allowed(row: Redrive, most: int) -> tuple[int, float]:
     """How many may be queued now; if none, in how many seconds to ask again."""
     gone = row.redriven - row.judged.get("redriven", 0)
@@ -229,12 +241,7 @@ def _allowed(row: Redrive, most: int) -> tuple[int, float]:
 
 def _queue(row: Redrive, rows: Sequence[RedriveRow]) -> tuple[int, int]:
     """Queue these jobs once more, or leave them alone; how many of each."""
-    found = {
-        job.id: job
-        for job in Job.objects.select_for_update()
-        .filter(project_id__in={r.project_id for r in rows}, id__in=[r.job_id for r in rows], status__in=DEAD_LETTERS)
-        .order_by("id")
-    }
+    found = _locked(rows, whole=bool(row.change))
     why: dict[int, str] = {}
     chosen: list[Job] = []
     for one in rows:
@@ -262,6 +269,26 @@ def _queue(row: Redrive, rows: Sequence[RedriveRow]) -> tuple[int, int]:
     _write(row, rows)
     skipped = sum(bool(one.why) for one in rows)
     return len(rows) - skipped, skipped
+
+
+def _locked(rows: Sequence[RedriveRow], *, whole: bool) -> dict[UUID, Job]:
+    """The jobs of these rows that stand dead. Not `whole`: without what is large, which few are asked for."""
+    jobs = Job.objects.select_for_update().filter(
+        project_id__in={row.project_id for row in rows}, id__in=[row.job_id for row in rows], status__in=DEAD_LETTERS
+    )
+    if whole:
+        return {job.id: job for job in jobs.order_by("id")}
+    found = {job.id: job for job in jobs.only(*_SMALL).order_by("id")}
+    unique_ones = [job.id for job in found.values() if (kind := registry.find(job.kind)) and kind.unique]
+    if unique_ones:
+        projects = {found[job_id].project_id for job_id in unique_ones}
+        asked = Job.objects.filter(project_id__in=projects, id__in=unique_ones)
+        for job_id, payload in asked.values_list("id", "payload"):
+            found[job_id].payload = payload
+    return found
+
+
+_SMALL = ("id", "project_id", "kind", "status", "seq", "lane", "priority", "batch_id")
 
 
 def _write(row: Redrive, rows: Sequence[RedriveRow]) -> None:

@@ -50,10 +50,6 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
     assert message.status_code == 202, message.content
     job_id = str(make(key=theirs.text, metadata={"secret": "theirs"}, status="blocked"))
     _confirm(theirs.project.id, UUID(job_id))
-    Cause.objects.create(
-        project_id=theirs.project.id, fingerprint="0123456789abcdef", kind="x.y", code="secret", message="theirs",
-        sample_id=job_id, first_at=timezone.now(), last_at=timezone.now(), total=1, dead=1,
-    )  # fmt: skip
     asked = Intervention.objects.create(
         id=uuid7(),
         project_id=theirs.project.id,
@@ -79,16 +75,25 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
                 actor="theirs",
             ).id
         ),
-        "redrive_id": str(
-            plans.begin(
-                project_id=theirs.project.id, plan=Plan(filter={"kind": "x.y"}), actor="theirs", reason="theirs"
-            ).id
-        ),
-        "fingerprint": "0123456789abcdef",
+        "redrive_id": _redrive(theirs.project.id),
+        "fingerprint": _cause(theirs.project.id, UUID(job_id)),
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,
         "id_": message.json()["id"],
     }
+
+
+def _redrive(project_id: UUID) -> str:
+    plan = Plan(filter={"kind": "x.y"})
+    return str(plans.begin(project_id=project_id, plan=plan, actor="theirs", reason="theirs").id)
+
+
+def _cause(project_id: UUID, job_id: UUID) -> str:
+    Cause.objects.create(
+        project_id=project_id, fingerprint="0123456789abcdef", kind="x.y", code="secret", message="theirs",
+        sample_id=job_id, first_at=timezone.now(), last_at=timezone.now(), total=1, dead=1,
+    )  # fmt: skip
+    return "0123456789abcdef"
 
 
 def _confirm(project_id: UUID, job_id: UUID) -> None:

@@ -23,6 +23,12 @@ OTHER = UUID(int=8)
 ME = By("user:olga", "because")
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at every step what came of jobs."""
+    monkeypatch.setattr(driving, "SETTLE_EVERY", 0)
+
+
 def states(row: Redrive) -> Counter[str]:
     return Counter(RedriveRow.objects.filter(redrive_id=row.id).values_list("state", flat=True))
 
