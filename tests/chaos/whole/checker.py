@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs import extensions
 from jobs.states import DEAD_LETTERS, ENDED, TRANSITIONS, Status
 from tests.chaos.whole import kinds
 from tests.chaos.whole.faults import CRASHES_OF_POSTGRES
@@ -473,6 +474,15 @@ def log_read_once(found: Found) -> Line:
     return line
 
 
+def nothing_between_two_states(found: Found) -> Line:
+    line = Line("no invariant finds anything that stands between two states", 0)
+    for name, invariant in extensions.invariants:
+        line.looked_at += 1
+        for row in found.ask(invariant.sql):
+            line.breaks(str(row["id"]), name)
+    return line
+
+
 CHECKS: tuple[Callable[[Found], Line], ...] = (
     accepted_exist,
     one_for_a_key,
@@ -491,4 +501,5 @@ CHECKS: tuple[Callable[[Found], Line], ...] = (
     limits_kept,
     nothing_left,
     log_read_once,
+    nothing_between_two_states,
 )
