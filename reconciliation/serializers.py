@@ -7,8 +7,12 @@ from uuid import UUID
 from django.urls import reverse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 
+from confirmations.serializers import ConfirmationShown, ProofShown
+from events.serializers import EventShown
 from jobplatform.api.query import Moment
 from jobs.serializers.asks import Ask, KindName, Number
+from jobs.serializers.interventions import InterventionShown
+from jobs.serializers.jobs import AttemptShown, JobShown
 from reconciliation.models import Redrive, RedriveRow
 from reconciliation.selectors import CauseRow, Foreseen
 from reconciliation.services.plans import Plan
@@ -254,6 +258,45 @@ class ReconciledJob(BaseModel):
 def show_row(row: RedriveRow) -> dict[str, Any]:
     """A `ReconciledJob`."""
     return {"job_id": row.job_id, "state": row.state, "why": row.why, "changed_at": row.changed_at}
+
+
+class RedriveOfJob(BaseModel):
+    """A reconciliation that a job was in."""
+
+    id: UUID
+    number: int
+    state: str
+    why: str
+    at: dt.datetime | None
+
+
+class ActShown(BaseModel):
+    """What somebody did by hand, with its seal, which it has some seconds later."""
+
+    id: int
+    at: dt.datetime
+    actor: str
+    action: str
+    reason: str
+    data: dict[str, Any]
+    chain_no: int | None
+    prev_hash: str | None
+    hash: str | None
+
+
+class EvidenceShown(BaseModel):
+    """All that is known of one job. `complete`: no attempt and no event is left out."""
+
+    taken_at: dt.datetime
+    job: JobShown
+    attempts: list[AttemptShown]
+    events: list[EventShown]
+    confirmation: ConfirmationShown | None
+    proof: ProofShown | None
+    interventions: list[InterventionShown]
+    redrives: list[RedriveOfJob]
+    acts: list[ActShown]
+    complete: bool
 
 
 STATES = tuple(state.value for state in RowState)

@@ -7,6 +7,7 @@ from reconciliation import views
 app_name = "reconciliation"
 _ONE = "reconciliations/<uuid:redrive_id>"
 urlpatterns = [
+    path("jobs/<uuid:job_id>/evidence", views.EvidenceView.as_view(), name="evidence"),
     path("dead-letters", views.DeadLettersView.as_view(), name="dead_letters"),
     path("dead-letters/<str:fingerprint>", views.DeadLetterView.as_view(), name="dead_letter"),
     path("reconciliations", views.ReconciliationsView.as_view(), name="reconciliations"),

@@ -14,7 +14,7 @@ from jobplatform.api.problems import Problem, answer_with
 from jobplatform.api.query import query_text
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, IdempotencyHeader, page_of
 from jobplatform.api.views import ApiRequest, ApiView
-from reconciliation import selectors
+from reconciliation import evidence, selectors
 from reconciliation.errors import CauseNotFound, InvalidPlan, PlanNotFound, WrongPlanStatus
 from reconciliation.models import Redrive
 from reconciliation.serializers import (
@@ -23,6 +23,7 @@ from reconciliation.serializers import (
     ActOnReconciliation,
     BeginReconciliation,
     CauseShown,
+    EvidenceShown,
     ReconciledJob,
     ReconciliationForeseen,
     ReconciliationShown,
@@ -68,6 +69,23 @@ class DeadLetterView(ApiView):
     def get(self, request: ApiRequest, fingerprint: str) -> Response:
         """Show a cause."""
         return Response(show_cause(selectors.cause(request.caller.project_id, fingerprint)))
+
+
+class EvidenceView(ApiView):
+    """All that is known of one job, in one download: what it was, what happened to it, and who did what.
+
+    Its attempts and events, how its result stands on chain with the proof, what a person was asked and decided, the
+    reconciliations that it was in, and the acts by hand with the seals of the audit record.
+    """
+
+    name = "Evidence"
+    scopes = {"GET": "reconciliation:read"}
+
+    @extend_schema(operation_id="jobs_evidence", responses={200: EvidenceShown, **PROBLEMS})
+    def get(self, request: ApiRequest, job_id: UUID) -> Response:
+        """Download the evidence about a job."""
+        found = evidence.of(request.caller.project_id, job_id)
+        return Response(found, headers={"Content-Disposition": f'attachment; filename="job-{job_id}.json"'})
 
 
 class ReconciliationsView(ApiView):

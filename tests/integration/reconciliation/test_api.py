@@ -151,6 +151,32 @@ def test_a_key_without_the_scope_may_not(shop: Shop, call: Call, ours: Tenant) -
     assert call("GET", LETTERS, key=None).status_code == 401
 
 
+def test_the_evidence_about_a_job_is_one_download(shop: Shop, call: Call, ours: Tenant, theirs: Tenant) -> None:
+    (job_id,) = shop.dead(1, project_id=ours.project.id)
+    plan = begin(call, ours.text)
+    shop.up = True
+    shop.drive(Redrive.objects.get())
+    shop.work()
+    shop.drive(Redrive.objects.get())
+    call("POST", f"/api/v1/jobs/{job_id}/retry", {"reason": "x"})  # there is nothing to retry any more
+    (failed,) = shop.submit(1, project_id=ours.project.id, error="down")
+    call("POST", f"/api/v1/jobs/{failed}/cancel", {"reason": "not wanted"})
+
+    answer = call("GET", f"/api/v1/jobs/{job_id}/evidence")
+
+    assert answer["Content-Disposition"] == f'attachment; filename="job-{job_id}.json"'
+    found = answer.json()
+    assert found["job"]["status"] == "processed"
+    assert [one["outcome"] for one in found["attempts"]] == ["failed", "done"]
+    types = ["job.queued", "job.failed", "job.redriven", "job.processed"]
+    assert [one["type"] for one in found["events"]] == types
+    assert [(one["id"], one["state"]) for one in found["redrives"]] == [(plan["id"], "recovered")]
+    assert (found["confirmation"], found["proof"], found["complete"]) == (None, None, True)
+    acts = call("GET", f"/api/v1/jobs/{failed}/evidence").json()["acts"]
+    assert [(one["action"], one["reason"]) for one in acts] == [("job.cancel", "not wanted")]
+    assert call("GET", f"/api/v1/jobs/{job_id}/evidence", key=theirs.text).status_code == 404
+
+
 def test_what_is_not_there_is_not_found(shop: Shop, call: Call, ours: Tenant) -> None:
     assert call("GET", f"{PLANS}/{uuid4()}").json()["code"] == "reconciliation_not_found"
     assert call("GET", f"{PLANS}/{UUID(int=0)}/jobs").status_code == 404
