@@ -1,7 +1,8 @@
 """`make demo`: real messages through the whole platform, and a table of what became of each.
 
 Starts everything on this machine, posts good, bad and doubled messages over HTTP, one whose storage fails twice and
-one whose storage never answers, and waits until each has ended. Then results go on chain (jobplatform/demo_chain.py).
+one whose storage never answers, and waits until each has ended. Then results go on chain (jobplatform/demo_chain.py),
+and dead letters of an incident come back under control (jobplatform/demo_incident.py).
 Exits 0 when everything went as it should; on a terminal it then stays up until Ctrl-C.
 """
 
@@ -26,12 +27,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from jobplatform import demo_chain
+from jobplatform import demo_chain, demo_incident
 from jobplatform.runfile import RunInfo
 from jobplatform.supervisor import Stack, StackError
 
 FAILS_TWICE = "fa110002"  # as in jobplatform/demo_storage.py, which needs Django
 FAILS_ALWAYS = "fa11ffff"
+PROVIDER_DOWN = "provider-is-down"  # a file of the data directory, as jobplatform/demo_orders.py reads it
 PATIENCE_SECONDS = 90.0
 LOOK_SECONDS = 0.2
 SIGNS = {"processed": "✔ processed", "failed": "✘ failed", "rejected": "✘ rejected", "received": "… received"}
@@ -195,6 +197,7 @@ def show(info: RunInfo, run_file: Path, console: Console) -> bool:
     good = all(case.right for case in sent)
     if info.rpc_url is not None:
         good = show_chain(info, info.rpc_url, console) and good
+    good = show_incident(info, run_file.parent / PROVIDER_DOWN, console) and good
     console.print(where(info, run_file), soft_wrap=True)
     return good
 
@@ -209,6 +212,16 @@ def show_chain(info: RunInfo, url: str, console: Console) -> bool:
     return demo_chain.right(settlements)
 
 
+def show_incident(info: RunInfo, down: Path, console: Console) -> bool:
+    """Have a provider fail, and the dead letters redriven. True when all came back under control."""
+    steps: list[demo_incident.Step] = []
+    with Live(demo_incident.table([]), console=console, refresh_per_second=8, transient=True) as live:
+        for steps in demo_incident.play(Client(info).call, down):
+            live.update(demo_incident.table(steps))
+    console.print(demo_incident.table(steps))
+    return demo_incident.right(steps)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Start the platform, run the demo, and stay up on a terminal."""
     parser = argparse.ArgumentParser(prog="python -m jobplatform.demo", description=(__doc__ or "").split("\n", 1)[0])
@@ -220,7 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
     data = options.data.resolve()
     storage = f"class:jobplatform.demo_storage.FaultyStorage?location={data / 'storage'}"
     handlers = ",".join(filter(None, (os.environ.get("JOBPLATFORM_HANDLERS"), "jobplatform.demo_orders")))
-    stack = Stack(data, None, quiet=True, extra_env={"STORAGE_URL": storage, "JOBPLATFORM_HANDLERS": handlers})
+    extra = {"STORAGE_URL": storage, "JOBPLATFORM_HANDLERS": handlers, "DEMO_PROVIDER_DOWN": str(data / PROVIDER_DOWN)}
+    stack = Stack(data, None, quiet=True, extra_env=extra)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stack.ask_to_stop()

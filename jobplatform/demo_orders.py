@@ -1,8 +1,14 @@
-"""The jobs of `make demo` that go on chain."""
+"""The jobs of `make demo`: orders whose results go on chain, and invoices that a provider sends while it is up."""
+
+import os
+from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from jobs import Done, Run, handler
+from jobs import Done, Retry, Run, handler
+
+DOWN = "DEMO_PROVIDER_DOWN"
+"""The environment variable that names a file; while that is there, the provider is down."""
 
 
 class SettleOrder(BaseModel):
@@ -16,3 +22,18 @@ class SettleOrder(BaseModel):
 def settle_order(job: Run[SettleOrder]) -> Done:
     """Settle an order; with `confirm`, for good."""
     return Done({"order": job.payload.order, "settled": job.payload.amount})
+
+
+class SendInvoice(BaseModel):
+    """An invoice."""
+
+    number: int = Field(ge=1)
+
+
+@handler("invoice.send", payload=SendInvoice, retry=Retry(max_attempts=1), example={"number": 1}, confirm="never")
+def send_invoice(job: Run[SendInvoice]) -> Done:
+    """Have the provider send an invoice."""
+    if Path(os.environ.get(DOWN, "")).is_file():
+        message = f"No route to 10.0.0.{job.payload.number}:443"
+        raise ConnectionRefusedError(message)
+    return Done({"sent": job.payload.number})

@@ -1,5 +1,6 @@
 """The evidence about one job in one piece: what it was, what happened to it, what stands on chain, who did what."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -44,8 +45,12 @@ def of(project_id: UUID, job_id: UUID) -> dict[str, Any]:
             for one in redrives.order_by("redrive_id")[:MOST]
         ],
         "acts": [_act(one) for one in acts.order_by("-id")[:MOST]][::-1],
-        "complete": len(attempts.rows) < MOST and len(events.rows) < MOST,
+        "complete": attempts.stopped_at is None and events.stopped_at is None and _few(attempts.rows, events.rows),
     }
+
+
+def _few(*lists: Sequence[Any]) -> bool:
+    return all(len(rows) < MOST for rows in lists)
 
 
 def _confirmation(project_id: UUID, job_id: UUID) -> dict[str, Any] | None:
