@@ -118,6 +118,7 @@ class Redrive(models.Model):
     pace = models.FloatField(null=True)  # jobs a second; null: as fast as it goes
     canary = models.IntegerField(default=0)
     stop_above = models.FloatField(null=True)  # percent of those known that failed again
+    spares_one_shots = models.BooleanField(default=False)  # what runs once at most is left to a person
     start_when_frozen = models.BooleanField(default=True)
     status = models.TextField(default=PlanStatus.FREEZING, choices=[(s.value, s.value) for s in PlanStatus])
     status_reason = models.TextField(default="", blank=True)

@@ -5,11 +5,17 @@ from jobs.schedule import Scheduled
 TRANSIENT = (
     "timeout", "timed_out", "timeout_error", "connection_error", "connection_refused_error", "connection_reset_error",
     "operational_error", "read_timeout", "connect_timeout", "unavailable", "temporarily_unavailable",
-    "too_many_requests", "service_unavailable", "bad_gateway", "gateway_timeout", "worker_died",
+    "too_many_requests", "service_unavailable", "bad_gateway", "gateway_timeout",
 )  # fmt: skip
 """Codes of errors that pass by themselves. Whoever knows better edits the row."""
 
 SCHEDULES = (
+    Scheduled(
+        "tidy up reconciliation",
+        "reconciliation.tidy",
+        6 * 3600,
+        description="Removes ended redrives and figures that are older than 90 days; dead letters stay.",
+    ),
     Scheduled(
         "look for what stands between two states",
         "reconciliation.look",

@@ -125,6 +125,7 @@ class Migration(migrations.Migration):
                 ("pace", models.FloatField(null=True)),
                 ("canary", models.IntegerField(default=0)),
                 ("stop_above", models.FloatField(null=True)),
+                ("spares_one_shots", models.BooleanField(default=False)),
                 ("start_when_frozen", models.BooleanField(default=True)),
                 (
                     "status",

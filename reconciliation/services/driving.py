@@ -250,6 +250,8 @@ def _queue(row: Redrive, rows: Sequence[RedriveRow]) -> tuple[int, int]:
             why[one.number] = _answer(row, one)
         elif job is None or job.seq != one.seq:
             why[one.number] = "it has moved on"
+        elif row.spares_one_shots and (kind := registry.find(job.kind)) and kind.retry.one_shot:
+            why[one.number] = "it runs once at most: a person decides"
         else:
             chosen.append(job)
     number_of = {one.job_id: one.number for one in rows if one.intervention_id is None}

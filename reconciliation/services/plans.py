@@ -29,6 +29,7 @@ class Plan:
 
     `pace`: jobs a second. `canary`: so many go first, and the others when those are known to do well. `stop_above`:
     percent of those known that failed again. `start`: as soon as it is written down which jobs it is for.
+    `spares_one_shots`: jobs of kinds that run once at most are left alone, for nobody has looked at them.
     """
 
     filter: Mapping[str, Any]
@@ -37,6 +38,7 @@ class Plan:
     canary: int = 0
     stop_above: float | None = None
     start: bool = True
+    spares_one_shots: bool = False
 
 
 def check(plan: Plan) -> None:
@@ -60,7 +62,7 @@ def begin(*, project_id: UUID | None, plan: Plan, actor: str, reason: str, redri
         row = Redrive.objects.create(
             id=redrive_id or uuid7(), project_id=project_id, filter=dict(plan.filter), change=dict(plan.change),
             pace=plan.pace, canary=plan.canary, stop_above=plan.stop_above, start_when_frozen=plan.start, actor=actor,
-            reason=reason,
+            reason=reason, spares_one_shots=plan.spares_one_shots,
         )  # fmt: skip
         record(row, "plan", actor, reason)
         drive(row)

@@ -117,6 +117,7 @@ def payments() -> Iterator[Callable[[], Shop]]:
 
     handler("payment.make", payload=Pay, retry=Retry(max_attempts=1))(pay)
     handler("payment.refund", payload=Pay, retry=Retry(max_attempts=1))(pay)
+    handler("payment.wire", payload=Pay, retry=Retry.never())(pay)
     handler("payment.once", payload=Pay, retry=Retry(max_attempts=1), unique=Unique(by=("number",)))(pay)
     shelves.forget()
     yield lambda: shop

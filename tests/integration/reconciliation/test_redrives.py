@@ -5,13 +5,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from events.models import AuditRecord, Event
 from jobs import registry, services
 from jobs.models import Job
 from reconciliation import selectors
 from reconciliation.errors import InvalidPlan, PlanNotFound, WrongPlanStatus
-from reconciliation.models import Redrive, RedriveRow
+from reconciliation.models import DeadLetter, Redrive, RedriveRow
 from reconciliation.services import driving, plans
 from reconciliation.services.plans import By
 from tests.contracts.deliveries import PROJECT, Worker
@@ -298,6 +299,42 @@ def test_its_own_job_does_it(shop: Shop) -> None:
     assert (row.status, row.recovered) == ("done", 3)
     assert shop.statuses(ids) == ["processed"] * 3
     assert Job.objects.get(kind=plans.DRIVE).status == "processed"
+
+
+def test_what_runs_once_at_most_is_never_run_again_by_the_clock(shop: Shop) -> None:
+    ids = shop.dead(1, kind="payment.wire")
+    others = shop.dead(1)
+    services.submit(
+        project_id=UUID(int=0), kind="job.reconcile", payload={"errors_allowed_to_retry": ["provider_down"]}
+    )
+    run("job.reconcile")
+
+    row = shop.drive(Redrive.objects.get())
+
+    assert (row.redriven, row.skipped) == (1, 1)
+    assert shop.statuses([*ids, *others]) == ["failed", "queued"]
+    by_hand = shop.drive(shop.plan(filter={"ids": [str(ids[0])]}))
+    assert (by_hand.redriven, shop.statuses(ids)) == (1, ["queued"])
+
+
+def test_what_is_old_goes_and_what_stands_dead_stays(shop: Shop) -> None:
+    ids = shop.dead(2)
+    shop.up = True
+    row = shop.drive(shop.plan(filter={"ids": [str(ids[0])]}))
+    shop.work()
+    row = shop.drive(row)
+    shop.count()
+    with connection.cursor() as cursor:
+        cursor.execute("update reconciliation_redrive set finished_at = finished_at - interval '91 days'")
+        cursor.execute("update reconciliation_deadletter set died_at = died_at - interval '91 days'")
+        cursor.execute("update reconciliation_causehour set at = at - interval '91 days'")
+    services.submit(project_id=UUID(int=0), kind="reconciliation.tidy", payload={})
+
+    run("reconciliation.tidy")
+
+    removed = Job.objects.get(kind="reconciliation.tidy").output
+    assert removed == {"redriven_jobs": 1, "redrives": 1, "hours": 1, "recovered": 1}
+    assert list(DeadLetter.objects.values_list("job_id", flat=True)) == [ids[1]]
 
 
 def test_the_clock_plans_what_passes_by_itself(shop: Shop) -> None:
