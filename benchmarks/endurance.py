@@ -19,6 +19,7 @@ from jobplatform.supervisor import Stack
 Values = Mapping[str, float]
 
 FINISHED = 5_000_000
+REDRIVEN = 100_000  # dead letters of one redrive
 STEADY_SECONDS = 60
 HELD_SECONDS = 600
 DRAINS = 5
@@ -81,6 +82,24 @@ class Behind:
         number = FINISHED if full else 20_000
         run = on.copied(self.side, "finished", lambda made: finish(made, project, number))
         return {"rate": drained(run, _jobs(seconds))}
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """Dead letters a second that a redrive queues once more."""
+
+    once = False
+    side = stage.OURS
+
+    def measure(self, on: stage.Stage, *, full: bool, seconds: float) -> Values:
+        """One measurement. Raises `SideFailed`: some were left."""
+        run, jobs = on.run(self.side), REDRIVEN if full else 5_000
+        run.command("enqueue", str(jobs))
+        answer = run.command("redriven", str(jobs))
+        if answer["jobs"] != jobs:
+            message = f"{answer['jobs']} of {jobs} dead letters were redriven"
+            raise stage.SideFailed(message)
+        return {"rate": jobs / float(answer["seconds"])}
 
 
 @dataclass(frozen=True)

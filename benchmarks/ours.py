@@ -32,7 +32,7 @@ import psycopg
 from django.core.management import call_command
 from django.db import transaction
 
-from benchmarks import ours_chain, recorder
+from benchmarks import ours_chain, ours_redrive, recorder
 from benchmarks.peers import protocol
 
 CREATED_AT_ONCE = 1000
@@ -371,4 +371,6 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobplatform.settings")
     django.setup()
     more = (lifecycle, keyed, drain_two, memory, steady, paced, behind)
-    protocol.serve(Ours(), **{command.__name__: command for command in more}, **ours_chain.COMMANDS)
+    protocol.serve(
+        Ours(), **{command.__name__: command for command in more}, **ours_chain.COMMANDS, **ours_redrive.COMMANDS
+    )

@@ -19,6 +19,7 @@ BOUNDS = {
     "slowest list of the API with 5 million jobs, p50": (50, None, True),
     "drain with the index of lists against without it": (0.95, None, False),
     "drain where every job has a lane, a limit and one of 200 projects, against none": (0.5, 0.8, False),
+    "redrive of 100,000 dead letters, against draining them": (0.5, None, False),
     "drain with 5 million finished jobs, against an empty table": (0.85, 0.95, False),
     "drain after a snapshot and a transaction id were held for 10 minutes, and still are, against none": (
         0.8,
