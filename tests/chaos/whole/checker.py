@@ -434,7 +434,6 @@ def _peak(runs: Iterable[Run]) -> tuple[int, str]:
 
 # ------------------------------------------------------------------------------------------------ what is left
 def nothing_left(found: Found) -> Line:
-    line = Line("no claim, doorbell, closed gate or unique key is left of who has gone", 0)
     questions = {
         "a claim without an owner that lives": "select j.id::text from jobs_job j left join jobs_worker w on"
         " w.id = j.claimed_by where j.status = 'processing' and (w.id is null or w.stopped_at is not null)",
@@ -448,10 +447,9 @@ def nothing_left(found: Found) -> Line:
         " and status = 'queued' and not exists (select 1 from jobs_job b where b.project_id = j.project_id"
         " and b.lane = j.lane and b.lane_no < j.lane_no and b.status in ('queued', 'processing', 'parked', 'blocked'))",
     }
+    line = Line("no claim, doorbell, closed gate or unique key is left of who has gone", len(questions))
     for what, question in questions.items():
-        rows = found.ask(question)
-        line.looked_at += 1
-        for row in rows:
+        for row in found.ask(question):
             line.breaks(row["id"], what)
     return line
 
@@ -475,9 +473,8 @@ def log_read_once(found: Found) -> Line:
 
 
 def nothing_between_two_states(found: Found) -> Line:
-    line = Line("no invariant finds anything that stands between two states", 0)
+    line = Line("no invariant finds anything that stands between two states", len(extensions.invariants))
     for name, invariant in extensions.invariants:
-        line.looked_at += 1
         for row in found.ask(invariant.sql):
             line.breaks(str(row["id"]), name)
     return line
