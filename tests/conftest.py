@@ -23,7 +23,9 @@ SESSION_VARIABLES = (
 settings.register_profile("untimed", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
 settings.load_profile("untimed")
 
-PROCESSES = frozenset({"acceptance", "browser", "chaos"})  # folders whose tests start real processes
+PROCESSES = frozenset(
+    {"acceptance", "browser", "chaos", "confirmations"}
+)  # whose tests start real processes, a node among them
 
 
 LONGEST_FIRST = ("whole", "chaos", "acceptance", "browser", "contracts", "integration", "unit")  # folders
