@@ -92,3 +92,13 @@ class AuditRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.action} {self.subject_type} {self.subject_id}"
+
+
+class ErrorMinute(models.Model):
+    """How many lines with an error all processes logged in a minute (events/errorlog.py)."""
+
+    at = models.DateTimeField(primary_key=True)
+    number = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {self.number}"

@@ -128,6 +128,18 @@ _TABLE = (
         ("status", "reason", "frozen", "redriven", "recovered", "failing", "failed", "cancelled", "skipped"),
     ),
     EventType(
+        "alarm.fired",
+        ("status", "metrics", "alarms"),
+        "A rule has been broken for long enough.",
+        ("rule", "measure", "subject", "severity", "value", "worst", "threshold"),
+    ),
+    EventType(
+        "alarm.resolved",
+        ("status", "metrics", "alarms"),
+        "What an alarm was about is over.",
+        ("rule", "measure", "subject", "severity", "value", "worst", "threshold"),
+    ),
+    EventType(
         "deadletters.threshold_exceeded",
         ("metrics", "alarms"),
         "More dead letters of one kind than its threshold within the window.",

@@ -224,7 +224,10 @@ def _reconciled() -> Iterable[Metric]:
     redrives = _gauge("redrives_open", "Redrives that have not ended, by how they stand.", ("status",))
     for status, number in selectors.open_redrives().items():
         redrives.add_metric((status,), number)
-    yield from (found, repaired, redrives)
+    firing = _gauge("alarms_firing", "Alarms of the platform's own rules that fire, by severity.", ("severity",))
+    for severity, number in selectors.firing_by_severity().items():
+        firing.add_metric((severity,), number)
+    yield from (found, repaired, redrives, firing)
 
 
 # ---------------------------------------------------------------------------------------------- the log, the database

@@ -71,6 +71,13 @@ KEYSTORE_PASSPHRASE_FILE = _text("KEYSTORE_PASSPHRASE_FILE")
 LOG_HELD_SECONDS = _number("LOG_HELD_SECONDS", 1800)  # a writing transaction open for longer is ended; 0: never
 DEADLETTER_THRESHOLD = _number("DEADLETTER_THRESHOLD", 10)  # dead letters of one kind that raise an alarm ...
 DEADLETTER_WINDOW = _number("DEADLETTER_WINDOW", 300)  # ... within so many seconds
+EMAIL_URL = _text("EMAIL_URL")  # smtp://user:password@host:port, smtps:// or smtp+tls://; empty: no mail
+EMAIL_FROM = _text("EMAIL_FROM", "jobplatform@localhost")  # who the mails of alarms are from
+ALARM_MAIL_TO = _names("ALARM_MAIL_TO")  # whom alarms are mailed to, where their rule names nobody
+ALARM_TOPICS = _names("ALARM_TOPICS")  # ARNs of the topics of SNS that alarms go to, where their rule names none
+ADMIN_URL = _text("ADMIN_URL").rstrip(
+    "/"
+)  # where people reach the admin, for links in mails: https://jobs.example/admin
 WORKER_STALLED_SECONDS = _number("WORKER_STALLED_SECONDS", 60)  # a worker process without progress ends; 0: never
 CANARY_SECONDS = _number("CANARY_SECONDS", 60)  # how often a job of the platform's own proves each queue; 0: never
 JOBPLATFORM_HANDLERS = _names("JOBPLATFORM_HANDLERS")  # handler modules from outside the repository
@@ -271,6 +278,9 @@ ADMIN_SUBJECTS = {
     "tx": "confirmations.Transaction",  # as events call it
     "confirmation": "confirmations.Confirmation",
     "redrive": "reconciliation.Redrive",
+    "alarm": "reconciliation.Alarm",
+    "rule": "reconciliation.AlarmRule",
+    "silence": "reconciliation.Silence",
 }
 
 LOGIN_URL = "admin:login"
@@ -323,6 +333,9 @@ def _transport_options(url: str) -> dict[str, object]:
 
 
 LOGGING = telemetry.configure(LOG_FORMAT)
+if PROFILE != "test":  # a test's errors are its own
+    LOGGING["handlers"]["errors"] = {"class": "events.errorlog.ErrorCounter"}
+    LOGGING["root"]["handlers"].append("errors")
 
 # Celery carries doorbells, nothing else: see docs/decisions/0003.
 CELERY = {

@@ -1,4 +1,7 @@
-"""Beat's scheduler: it makes jobs of the instants that are due. No message is sent, so none can be lost or doubled."""
+"""Beat's scheduler: it makes jobs of the instants that are due. No message is sent, so none can be lost or doubled.
+
+Beside them it makes the rounds that other apps have registered (`extensions.rounds`): what must not wait for a worker.
+"""
 
 import faulthandler
 import time
@@ -11,7 +14,7 @@ from celery.signals import beat_init
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
-from jobs import schedules, store
+from jobs import extensions, schedules, store
 from jobs.firing import LONGEST_WAIT, Rounds
 from jobs.pulse import Pulse
 
@@ -41,6 +44,7 @@ class JobScheduler(Scheduler):
         self._busy = True  # until its first round has ended: the checks of the start ask the database, too
         self._ending = False
         self._pulse = Pulse("beat")
+        self._due: dict[str, float] = {}  # when a registered round is due
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -51,7 +55,7 @@ class JobScheduler(Scheduler):
         self._busy = True
         try:
             began = time.monotonic()
-            delay = self._step()
+            delay = min(self._step(), self._make_rounds())
             self._note(lambda: self._pulse.round(time.monotonic() - began))
         except SystemExit:
             connection.close()  # it was in the middle of a statement
@@ -96,3 +100,18 @@ class JobScheduler(Scheduler):
             logger.warning("database away", handler="beat", action="wait", details=str(error)[:200])
             store.drop_broken_connection()
             return LONGEST_WAIT
+
+    def _make_rounds(self) -> float:
+        """Make the registered rounds that are due. Returns the seconds until the next one."""
+        for name, round_ in extensions.rounds:
+            if time.monotonic() < self._due.get(name, 0.0):
+                continue
+            self._due[name] = time.monotonic() + round_.seconds
+            try:
+                round_.run()
+            except store.DATABASE_ERRORS as error:
+                logger.warning("database away", handler="beat", action=name, details=str(error)[:200])
+                store.drop_broken_connection()
+            except Exception:  # the schedules go on, whatever another app's round meets
+                logger.exception("round failed", handler="beat", action=name)
+        return max(0.1, min(self._due.values(), default=LONGEST_WAIT) - time.monotonic())

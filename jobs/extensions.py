@@ -100,6 +100,14 @@ class Action:
     suggest: Callable[[Any], Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What beat does every so many seconds, in its own process: a few cheap statements. Several beats may do it."""
+
+    seconds: float
+    run: Callable[[], None]
+
+
 Gate = Callable[[SubmitRequest], Refusal | None]
 Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 PageSection = Callable[[Any], Mapping[str, Any] | None]
@@ -113,3 +121,4 @@ job_sections: Registry[Section] = Registry("job section")
 page_sections: Registry[PageSection] = Registry("page section")
 intervention_actions: Registry[Action] = Registry("intervention action")
 invariants: Registry[Invariant] = Registry("invariant")
+rounds: Registry[Round] = Registry("round")

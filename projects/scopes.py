@@ -11,6 +11,10 @@ SCOPES = {
     "interventions:write": "Decide what waits for a person: retry, skip, supply a result.",
     "reconciliation:read": "See dead letters by cause, and reconciliations.",
     "reconciliation:write": "Plan, start, pause and abort reconciliations.",
+    "alarms:read": "See the alarms about the project.",
+    "alarms:write": "Silence alarms about the project.",
+    "platform:read": "See the alarms about the whole platform.",
+    "platform:write": "Silence alarms about the whole platform.",
     "schedules:read": "See the schedules of the project, and when they are due.",
     "schedules:write": "Create, delete, pause, resume, run and backfill schedules.",
     "messages:read": "See messages and download their originals.",
@@ -27,7 +31,7 @@ SCOPES = {
 }
 
 ALL = frozenset(SCOPES)
-OPERATORS = frozenset({"projects:write", "signers:read", "signers:write"})
+OPERATORS = frozenset({"projects:write", "signers:read", "signers:write", "platform:read", "platform:write"})
 """About more than the key's own project: no key gets them just because it is a new project's first one."""
 READING = frozenset(scope for scope in SCOPES if scope.endswith(":read"))
 

@@ -10,5 +10,7 @@ class ReconciliationConfig(AppConfig):
     def ready(self) -> None:
         """Register the kinds, the counter and the invariants."""
         from reconciliation import handlers, invariants, subscribers  # noqa: F401 - they register what they define
+        from reconciliation.services import alarms
 
         invariants.register()
+        alarms.register()

@@ -40,3 +40,37 @@ class InvalidPlan(ReconciliationError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+class AlarmNotFound(ReconciliationError):
+    """There is no such alarm."""
+
+    code = "alarm_not_found"
+
+
+class InvalidRule(ReconciliationError):
+    """This is no rule that an alarm could have."""
+
+    code = "invalid_rule"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NoMail(ReconciliationError):
+    """EMAIL_URL is not set: nobody can be mailed."""
+
+    code = "no_mail"
+
+
+class NotTold(ReconciliationError):
+    """Nobody could be told; it is tried again."""
+
+    code = "not_told"
+
+
+class Untellable(ReconciliationError):
+    """Whoever is to be told is refused for good."""
+
+    code = "untellable"

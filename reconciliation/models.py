@@ -1,15 +1,16 @@
-"""Dead letters by cause, and redrives: which jobs, how fast, and what came of each.
+"""Dead letters by cause; redrives: which jobs, how fast, and what came of each; and alarms with their rules.
 
 Dead letters are counted from the log (`reconciliation/subscribers.py`), so that no page ever scans the jobs.
 """
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from reconciliation.states import ENDED, UNSETTLED, PlanStatus, RowState
+from reconciliation.states import ENDED, UNSETTLED, AlarmState, PlanStatus, RowState, Severity
 
 
 class DeadLetter(models.Model):
@@ -188,3 +189,106 @@ class RedriveRow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.redrive_id} {self.number}: {self.state}"
+
+
+class AlarmRule(models.Model):
+    """When somebody is told: a measure beyond a threshold for so long, until it is milder than another for so long.
+
+    `project_id` null: what is measured of the whole platform. `subject` "": each queue, kind or address by itself.
+    `mail_to` and `topics` empty: whom the settings name.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    name = models.TextField(unique=True)
+    measure = models.TextField()
+    project_id = models.UUIDField(null=True, blank=True)
+    subject = models.TextField(default="", blank=True)
+    threshold = models.FloatField()
+    clears_at = models.FloatField()
+    lasts_seconds = models.FloatField(default=60)
+    calm_seconds = models.FloatField(default=120)
+    severity = models.TextField(default=Severity.WARN, choices=[(s.value, s.value) for s in Severity])
+    mail_to = ArrayField(models.TextField(), default=list, blank=True)
+    topics = ArrayField(models.TextField(), default=list, blank=True)
+    enabled = models.BooleanField(default=True)
+    advice = models.TextField(default="", blank=True)
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = "rule of alarms"
+        verbose_name_plural = "rules of alarms"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Alarm(models.Model):
+    """One time that a rule was broken by one subject. `told_at`: when messages were sent; null while it is silenced."""
+
+    id = models.UUIDField(primary_key=True)
+    rule = models.ForeignKey(AlarmRule, null=True, on_delete=models.SET_NULL, related_name="alarms")
+    name = models.TextField()  # of the rule, as it was called then; so are the others
+    measure = models.TextField()
+    project_id = models.UUIDField(null=True)
+    subject = models.TextField(blank=True)
+    severity = models.TextField()
+    threshold = models.FloatField()
+    state = models.TextField(choices=[(s.value, s.value) for s in AlarmState])
+    value = models.FloatField()
+    worst = models.FloatField()
+    since = models.DateTimeField()
+    fired_at = models.DateTimeField(null=True)
+    calm_since = models.DateTimeField(null=True)
+    resolved_at = models.DateTimeField(null=True)
+    why_resolved = models.TextField(default="", blank=True)
+    told_at = models.DateTimeField(null=True)
+    messages = ArrayField(models.UUIDField(), default=list)  # the jobs that tell of it
+    seq = models.IntegerField(default=0)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(name="reconciliation_alarm_list", fields=("project_id", "id")),
+            models.Index(name="reconciliation_alarm_over", fields=("resolved_at",)),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="reconciliation_alarm_one",
+                fields=("rule", "subject"),
+                condition=~Q(state=AlarmState.RESOLVED.value),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.subject}".strip()
+
+
+class Silence(models.Model):
+    """Until when nobody is told of alarms of a rule (null: of any), of one subject or of all ("")."""
+
+    id = models.UUIDField(primary_key=True)
+    rule = models.ForeignKey(AlarmRule, null=True, blank=True, on_delete=models.CASCADE)
+    subject = models.TextField(default="", blank=True)
+    until = models.DateTimeField()
+    actor = models.TextField()
+    reason = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes: ClassVar = [models.Index(name="reconciliation_silence_until", fields=("until",))]
+
+    def __str__(self) -> str:
+        return f"{self.rule or 'all alarms'} {self.subject}".strip()
+
+
+class AlarmSample(models.Model):
+    """All that was measured in a minute: `{measure: [[project, subject, value], ...]}`."""
+
+    at = models.DateTimeField(primary_key=True)
+    values = models.JSONField()
+
+    class Meta:
+        verbose_name = "sample of measures"
+        verbose_name_plural = "samples of measures"
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}"

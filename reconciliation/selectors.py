@@ -11,9 +11,9 @@ from django.db.models import Count, QuerySet
 
 from events import log
 from jobs import extensions
-from reconciliation.errors import CauseNotFound, PlanNotFound
-from reconciliation.models import Finding, Redrive, RedriveRow
-from reconciliation.states import ENDED, PlanStatus
+from reconciliation.errors import AlarmNotFound, CauseNotFound, PlanNotFound
+from reconciliation.models import Alarm, Finding, Redrive, RedriveRow
+from reconciliation.states import ENDED, AlarmState, PlanStatus, Severity
 
 COUNTED = 50_000
 """A dry run counts up to so many dead letters."""
@@ -238,3 +238,30 @@ def rows(redrive_id: UUID, state: str | None) -> QuerySet[RedriveRow]:
     """What a redrive is for, and what came of each."""
     found = RedriveRow.objects.filter(redrive_id=redrive_id)
     return found if state is None else found.filter(state=state)
+
+
+# ---------------------------------------------------------------------------------------------- alarms
+
+
+def alarms(project_id: UUID | None) -> QuerySet[Alarm]:
+    """Alarms about a project, or about the whole platform (None)."""
+    return Alarm.objects.filter(project_id=project_id)
+
+
+def alarm(project_id: UUID | None, alarm_id: UUID) -> Alarm:
+    """One of them. Raises `AlarmNotFound`."""
+    row = alarms(project_id).filter(id=alarm_id).first()
+    if row is None:
+        raise AlarmNotFound(alarm_id=alarm_id)
+    return row
+
+
+def firing(most: int) -> list[Alarm]:
+    """What fires now, of all projects, the worst first."""
+    return list(Alarm.objects.filter(state=AlarmState.FIRING).order_by("severity", "since", "id")[:most])
+
+
+def firing_by_severity() -> dict[str, int]:
+    """How many fire, by severity."""
+    found = Alarm.objects.filter(state=AlarmState.FIRING).values_list("severity").annotate(number=Count("id"))
+    return {severity.value: dict(found).get(severity.value, 0) for severity in Severity}

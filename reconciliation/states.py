@@ -1,4 +1,4 @@
-"""How a redrive stands, and each of the jobs in it."""
+"""How a redrive stands, and each of the jobs in it; and how an alarm stands."""
 
 from enum import StrEnum
 
@@ -33,3 +33,18 @@ class RowState(StrEnum):
 
 
 UNSETTLED = frozenset({RowState.REDRIVEN, RowState.FAILING})
+
+
+class AlarmState(StrEnum):
+    """How an alarm stands. The rounds of beat move it on."""
+
+    PENDING = "pending"  # beyond the threshold, not yet for long enough
+    FIRING = "firing"  # it was told to whoever is to know
+    RESOLVED = "resolved"  # over (end)
+
+
+class Severity(StrEnum):
+    """What is expected of whoever is told."""
+
+    PAGE = "page"  # somebody is woken up
+    WARN = "warn"  # somebody looks during the day

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from reconciliation import views
+from reconciliation import alarm_views, views
 
 app_name = "reconciliation"
 _ONE = "reconciliations/<uuid:redrive_id>"
@@ -16,4 +16,14 @@ urlpatterns = [
     path(f"{_ONE}/start", views.StartView.as_view(), name="start"),
     path(f"{_ONE}/pause", views.PauseView.as_view(), name="pause"),
     path(f"{_ONE}/abort", views.AbortView.as_view(), name="abort"),
+    path("alarms", alarm_views.AlarmsView.as_view(), name="alarms"),
+    path("alarms/<uuid:alarm_id>", alarm_views.AlarmView.as_view(), name="alarm"),
+    path("alarms/<uuid:alarm_id>/silence", alarm_views.SilenceView.as_view(), name="silence"),
+    path("platform/alarms", alarm_views.PlatformAlarmsView.as_view(), name="platform_alarms"),
+    path("platform/alarms/<uuid:platform_alarm_id>", alarm_views.PlatformAlarmView.as_view(), name="platform_alarm"),
+    path(
+        "platform/alarms/<uuid:platform_alarm_id>/silence",
+        alarm_views.PlatformSilenceView.as_view(),
+        name="platform_silence",
+    ),
 ]

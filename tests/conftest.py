@@ -24,7 +24,7 @@ settings.register_profile("untimed", settings.get_profile("ci" if os.environ.get
 settings.load_profile("untimed")
 
 PROCESSES = frozenset(
-    {"acceptance", "browser", "chaos", "confirmations"}
+    {"acceptance", "browser", "chaos", "confirmations", "contracts"}
 )  # whose tests start real processes, a node among them
 
 

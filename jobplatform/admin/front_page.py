@@ -22,7 +22,7 @@ from jobplatform.admin import drawings
 from jobplatform.admin.drawings import WINDOWS, Window
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import uuid_of
-from jobplatform.backoffice.markup import Look
+from jobplatform.backoffice.markup import Look, badge
 from jobs import overview, rollups
 from jobs.admin import looks
 from jobs.admin.interventions import OPEN
@@ -31,7 +31,8 @@ from jobs.models import Worker
 from jobs.overview import Standing, Tally
 from jobs.rollups import Measure, Sums
 from jobs.states import Status
-from reconciliation.admin import letters
+from reconciliation import selectors
+from reconciliation.admin import alarms, letters
 
 PART = "live"
 """The value of the header `Part` with which the script asks for the content alone."""
@@ -40,6 +41,7 @@ MOST_QUESTIONS = 5
 MOST_TROUBLES = 8
 MOST_PAUSES = 5
 MOST_CAUSES = 5
+MOST_ALARMS = 8
 MOST_ROWS = 12
 """Rows of a table by kind, queue or project; the others are one row."""
 MOST_WORKERS = 20
@@ -133,6 +135,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "causes": letters.latest(asked.project, asked.projects, MOST_CAUSES)
         if request.user.has_perm("reconciliation.view_redrive")
         else [],
+        "alarms": _alarms() if request.user.has_perm("reconciliation.view_alarm") else [],
         "may_redrive": request.user.has_perm(letters.PERMISSION),
         "queues": by_queue,
         "workers": _workers(),
@@ -141,6 +144,20 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for name, (seconds, failures) in sorted(lag.items())
         ],
     }
+
+
+def _alarms() -> list[tuple[str, SafeString, str, str, SafeString]]:
+    """What fires now: the address of its page, its severity, its rule, what it is about, since when."""
+    return [
+        (
+            reverse("admin:reconciliation_alarm_change", args=(row.id,)),
+            badge(row.severity, alarms.LOOKS[row.severity]),
+            row.name,
+            f"{row.subject} {alarms.measured(row.measure, row.value)}".strip(),
+            markup.moment(row.fired_at),
+        )
+        for row in selectors.firing(MOST_ALARMS)
+    ]
 
 
 def _asked(request: HttpRequest) -> Asked:

@@ -46,6 +46,14 @@ ENTRIES: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     (
+        "Alarms",
+        (
+            Entry("Alarms", "notifications_active", "reconciliation.Alarm"),
+            Entry("Rules of alarms", "rule_settings", "reconciliation.AlarmRule"),
+            Entry("Silences", "notifications_off", "reconciliation.Silence"),
+        ),
+    ),
+    (
         "Engine",
         (
             Entry("Workers", "memory", "jobs.Worker"),

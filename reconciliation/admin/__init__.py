@@ -1,5 +1,5 @@
-"""Dead letters by cause, and redrives, in the admin."""
+"""Dead letters by cause, redrives, findings and alarms, in the admin."""
 
-from reconciliation.admin import findings, redrives
+from reconciliation.admin import alarm_rules, alarms, findings, redrives
 
-__all__ = ["findings", "redrives"]
+__all__ = ["alarm_rules", "alarms", "findings", "redrives"]

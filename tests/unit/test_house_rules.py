@@ -209,6 +209,7 @@ RULES = [
             "docs/verify_proof.py": "it is nobody's but the one's who trusts nobody",
             "egress/": "the guarded client itself",
             "ingestion/gateway.py": "object storage",
+            "reconciliation/gateway.py": "messages to people: a server of mail, and topics of SNS",
             "jobplatform/chain_server.py": ROOF,
             "jobplatform/embedded.py": ROOF,
             "jobplatform/inherited.py": "it opens nothing: it lets connections go",

@@ -21,7 +21,7 @@ from jobplatform.api.views import ApiView
 from jobs import batches, bulk, pauses, schedules
 from jobs.models import Intervention
 from jobs.schedules import NewSchedule
-from reconciliation.models import Cause
+from reconciliation.models import Alarm, AlarmRule, Cause
 from reconciliation.services import plans
 from reconciliation.services.plans import Plan
 from tests.integration.jobs.conftest import JOBS, Make
@@ -30,7 +30,7 @@ from tests.integration.test_routes import METHODS, Route, of_the_api
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("kinds")]
 
-NOBODYS = {"kind", "signer_id"}
+NOBODYS = {"kind", "signer_id", "platform_alarm_id"}
 """Names of things that belong to no tenant."""
 
 
@@ -76,6 +76,7 @@ def of_theirs(make: Make, theirs: Tenant, settings: Any, tmp_path: Any) -> dict[
             ).id
         ),
         "redrive_id": _redrive(theirs.project.id),
+        "alarm_id": _alarm(theirs.project.id),
         "fingerprint": _cause(theirs.project.id, UUID(job_id)),
         "project_id": str(theirs.project.id),
         "key_id": theirs.key_id,
@@ -94,6 +95,15 @@ def _cause(project_id: UUID, job_id: UUID) -> str:
         sample_id=job_id, first_at=timezone.now(), last_at=timezone.now(), total=1, dead=1,
     )  # fmt: skip
     return "0123456789abcdef"
+
+
+def _alarm(project_id: UUID) -> str:
+    rule = AlarmRule.objects.create(id=uuid7(), name="theirs", measure="dead_letters", threshold=1, clears_at=1)
+    alarm = Alarm.objects.create(
+        id=uuid7(), rule=rule, name="theirs", measure="dead_letters", project_id=project_id, severity="warn",
+        threshold=1, state="firing", value=2, worst=2, since=timezone.now(),
+    )  # fmt: skip
+    return str(alarm.id)
 
 
 def _confirm(project_id: UUID, job_id: UUID) -> None:

@@ -1,5 +1,6 @@
 """Payments that die of what a test wants them to, counted and redriven by the platform's own steps in this process."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from events import consumers
+from events import consumers, log
 from events.models import Consumer
 from jobplatform import processes
 from jobs import Done, Reject, Retry, Run, Unique, handler, registry, services, shelves
@@ -18,6 +19,7 @@ from reconciliation.models import Redrive
 from reconciliation.services import driving, plans
 from reconciliation.services.plans import Plan
 from tests.contracts.deliveries import PROJECT, Worker
+from tests.smtp import Mailbox
 
 
 class Pay(BaseModel):
@@ -132,3 +134,28 @@ def shop(committed_alone: None, payments: Callable[[], Shop]) -> Shop:
     """A platform on which transactions are committed, and whose counter starts at what is there."""
     consumers.ensure_rows()
     return payments()
+
+
+@pytest.fixture
+def pass_time() -> Iterator[Callable[[float], None]]:
+    """Move the platform's clock on, by so many seconds each time."""
+    ahead = 0.0
+
+    def move(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        log.move_clock(dt.timedelta(seconds=ahead))
+
+    yield move
+    log.move_clock(dt.timedelta())
+
+
+@pytest.fixture
+def smtp() -> Iterator[Mailbox]:
+    """A server of mail."""
+    mailbox = Mailbox()
+    mailbox.start()
+    try:
+        yield mailbox
+    finally:
+        mailbox.stop()

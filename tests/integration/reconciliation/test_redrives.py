@@ -333,7 +333,9 @@ def test_what_is_old_goes_and_what_stands_dead_stays(shop: Shop) -> None:
     run("reconciliation.tidy")
 
     removed = Job.objects.get(kind="reconciliation.tidy").output
-    assert removed == {"redriven_jobs": 1, "redrives": 1, "hours": 1, "recovered": 1}
+    assert {name: number for name, number in (removed or {}).items() if number} == {
+        "redriven_jobs": 1, "redrives": 1, "hours": 1, "recovered": 1,
+    }  # fmt: skip
     assert list(DeadLetter.objects.values_list("job_id", flat=True)) == [ids[1]]
 
 
