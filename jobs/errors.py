@@ -87,6 +87,30 @@ class AlreadyResolved(JobsError):
     code = "already_resolved"
 
 
+class SecondPersonRequired(JobsError):
+    """What is decided about this wants a second person: propose it at its intervention."""
+
+    code = "second_person_required"
+
+
+class ProposalWaits(JobsError):
+    """A decision was proposed already: approve or decline it."""
+
+    code = "proposal_waits"
+
+
+class NoProposal(JobsError):
+    """No decision is proposed, or it is another one by now."""
+
+    code = "no_proposal"
+
+
+class SamePerson(JobsError):
+    """Who has proposed a decision does not approve it."""
+
+    code = "same_person"
+
+
 class BatchNotFound(JobsError):
     """There is no such batch."""
 

@@ -80,6 +80,7 @@ class Decision:
     reason: str = ""
     payload: Mapping[str, Any] | None = None
     output: Any = None
+    approved_by: str = ""  # the second person, where one is wanted
 
 
 @dataclass(frozen=True, slots=True)

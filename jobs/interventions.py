@@ -3,7 +3,7 @@
 The apps above register the actions of their own subjects (jobs/extensions.py); those of a blocked job are here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,9 +11,9 @@ from uuid import UUID
 from django.db import transaction
 
 from events.services import LARGEST_DATA
-from jobs import awaiting, extensions, lanes, services, store, unique
+from jobs import awaiting, extensions, lanes, registry, services, store, unique
 from jobs.bell import bell
-from jobs.errors import AlreadyResolved, InterventionNotFound, InvalidOption, WrongStatus
+from jobs.errors import AlreadyResolved, InterventionNotFound, InvalidOption, SecondPersonRequired, WrongStatus
 from jobs.extensions import Action, Decision
 from jobs.judge import LARGEST_OUTPUT
 from jobs.models import Intervention, Job
@@ -105,8 +105,11 @@ def resolve(intervention: Intervention, decision: Decision) -> Intervention:
 
     Raises:
         AlreadyResolved, InvalidOption, InvalidPayload, WrongStatus: see `preview`; or there is no reason given.
+        SecondPersonRequired: somebody else must approve it: see `jobs/inbox.py`.
     """
     _open(intervention)
+    if wants_second(intervention) and not decision.approved_by:
+        raise SecondPersonRequired
     if not decision.reason.strip():
         message = "A decision wants its reason."
         raise InvalidOption(message, code="reason_required", field="/reason")
@@ -114,6 +117,22 @@ def resolve(intervention: Intervention, decision: Decision) -> Intervention:
         action(intervention, decision.action).act(intervention, decision)
     intervention.refresh_from_db()
     return intervention
+
+
+def wants_second(intervention: Intervention) -> bool:
+    """Whether nobody decides alone: it is about a job of a kind that says so, or about the confirmation of one."""
+    return intervention.id in wanting_second([intervention])
+
+
+def wanting_second(rows: Sequence[Intervention]) -> set[UUID]:
+    """Those of some interventions about which nobody decides alone. A confirmation has the id of its job."""
+    kinds = [kind.name for kind in registry.kinds() if kind.second_person]
+    about = {UUID(row.subject_id): row for row in rows if row.subject_type in {"job", "confirmation"}}
+    if not kinds or not about:
+        return set()
+    projects = {row.project_id for row in about.values() if row.project_id}
+    jobs = Job.objects.filter(project_id__in=projects, id__in=about, kind__in=kinds).values_list("id", "project_id")
+    return {about[job_id].id for job_id, project_id in jobs if about[job_id].project_id == project_id}
 
 
 def _open(intervention: Intervention) -> None:
@@ -131,7 +150,10 @@ def decide(job: Job, decision: Decision) -> None:
     Raises:
         WrongStatus: it does not stand blocked (any more).
         InvalidOption, InvalidPayload: what the act wants is missing, or does not fit.
+        SecondPersonRequired: nobody decides about its kind alone.
     """
+    if services.wants_second(job) and not decision.approved_by:
+        raise SecondPersonRequired
     act, payload, output = _checked(job, decision)
     if _target(act, job) is Status.QUEUED:
         unique.keep(job, decision.payload)

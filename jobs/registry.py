@@ -81,6 +81,7 @@ class Kind(Generic[P]):
     lane: Lane = field(default=Lane())
     cancel_grace: float = 30.0
     limit: Limit | None = None
+    second_person: bool = False
     declared: "Kind[P] | None" = field(default=None, repr=False, compare=False)  # of a tuned one: what the code says
 
     @property
@@ -148,6 +149,7 @@ def handler(
     public: bool = True,
     window: int = 50,
     example: Mapping[str, Any] | None = None,
+    second_person: bool = False,
 ) -> Callable[[Handle], Kind[P]]:
     """Register the decorated function as the handler of the kind `name` (`noun.verb`).
 
@@ -169,6 +171,7 @@ def handler(
         public: whether it may be created over HTTP.
         window: how many jobs of an `async def` handler one worker process runs at the same time.
         example: a payload that fits; shown in the documentation and in forms.
+        second_person: what is decided about a blocked job of it, somebody else must approve.
 
     Raises:
         RegistrationError: the name is taken or malformed, or the options contradict one another.
@@ -197,6 +200,7 @@ def handler(
             window=1 if policy.one_shot else window,
             **_described(function, name),
             example=example,
+            second_person=second_person,
             declared=None,
         )
         _enter(kind)

@@ -18,7 +18,15 @@ from events import audit
 from jobplatform import tracing
 from jobs import awaiting, extensions, lanes, limits, registry, shelves, store, unique
 from jobs.bell import bell
-from jobs.errors import DuplicateJob, InvalidOption, InvalidPayload, JobNotFound, SubmitRefused, WrongStatus
+from jobs.errors import (
+    DuplicateJob,
+    InvalidOption,
+    InvalidPayload,
+    JobNotFound,
+    SecondPersonRequired,
+    SubmitRefused,
+    WrongStatus,
+)
 from jobs.extensions import SubmitRequest
 from jobs.models import Job, JobBatch
 from jobs.policy import Unique
@@ -342,9 +350,11 @@ def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
     Raises:
         JobNotFound: the project has no such job.
         WrongStatus: it has ended otherwise.
+        SecondPersonRequired: it stands blocked, and nobody decides about its kind alone.
     """
     with transaction.atomic():
         job = locked(project_id, job_id)
+        _alone(job)
         if not stop([job], actor=actor, reason=reason) and job.status != Status.CANCELLED:
             ended = job.status in ENDED
             message = (
@@ -355,10 +365,26 @@ def cancel(*, project_id: UUID, job_id: UUID, actor: str, reason: str = "") -> J
     return _fresh(job)
 
 
+def wants_second(job: Job) -> bool:
+    """Whether what is decided about a job as it stands must be approved by somebody else: see `jobs/inbox.py`."""
+    if job.status != Status.BLOCKED:
+        return False
+    kind = registry.find(job.kind)
+    return kind is not None and kind.second_person
+
+
+def _alone(job: Job) -> None:
+    if wants_second(job):
+        raise SecondPersonRequired
+
+
 def stop(jobs: Sequence[Job], *, actor: str, reason: str) -> int:
-    """Stop jobs that the caller has locked: at once, or through their handlers. Returns how many can be stopped."""
+    """Stop jobs that the caller has locked: at once, or through their handlers. Returns how many can be stopped.
+
+    What stands blocked and wants a second person is left as it is.
+    """
     data = as_json({"reason": reason or "requested", "actor": actor})
-    at_once = [job for job in jobs if job.status in CANCELLABLE]
+    at_once = [job for job in jobs if job.status in CANCELLABLE and not wants_second(job)]
     if at_once:
         store.move_many("cancel", [Move(job.id, job.project_id) for job in at_once], data=data)
         lanes.leave({(job.project_id, job.lane) for job in at_once if job.lane is not None})
@@ -382,6 +408,7 @@ def retry(
         JobNotFound: the project has no such job.
         WrongStatus: it stands where there is nothing to retry, or another job has its unique key meanwhile.
         InvalidPayload: the new payload does not fit the kind.
+        SecondPersonRequired: it stands blocked, and nobody decides about its kind alone.
     """
     text = None
     with transaction.atomic():
@@ -391,6 +418,7 @@ def retry(
         if job.status not in RETRIED:
             message = f"A job that is {job.status} cannot be retried."
             raise WrongStatus(message, status=job.status)
+        _alone(job)
         unique.keep(job, payload)
         again([job], actor=actor, reason=reason, payload=text)
         if text is None:
@@ -407,7 +435,7 @@ def again(jobs: Sequence[Job], *, actor: str, reason: str, payload: str | None =
     """
     data = as_json({"reason": reason or "requested", "actor": actor})
     ended = [job for job in jobs if job.status in REDRIVABLE]
-    blocked = [Move(job.id, job.project_id) for job in jobs if job.status == Status.BLOCKED]
+    blocked = [Move(job.id, job.project_id) for job in jobs if job.status == Status.BLOCKED and not wants_second(job)]
     moved: dict[UUID, int] = {}
     for verb, moves in (("redrive", lanes.enter_again(ended)), ("resume", blocked)):
         if moves:

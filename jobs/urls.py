@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import batches, bulk, interventions, jobs, kinds, lanes, limits, pauses, schedules, streams
+from jobs.views import batches, bulk, inbox, interventions, jobs, kinds, lanes, limits, pauses, schedules, streams
 
 app_name = "jobs"
 urlpatterns = [
@@ -36,6 +36,26 @@ urlpatterns = [
         "interventions/<uuid:intervention_id>/resolve",
         interventions.InterventionResolveView.as_view(),
         name="intervention-resolve",
+    ),
+    path(
+        "interventions/<uuid:intervention_id>/assign",
+        inbox.InterventionAssignView.as_view(),
+        name="intervention-assign",
+    ),
+    path(
+        "interventions/<uuid:intervention_id>/comments",
+        inbox.InterventionCommentsView.as_view(),
+        name="intervention-comments",
+    ),
+    path(
+        "interventions/<uuid:intervention_id>/approve",
+        inbox.InterventionApproveView.as_view(),
+        name="intervention-approve",
+    ),
+    path(
+        "interventions/<uuid:intervention_id>/decline",
+        inbox.InterventionDeclineView.as_view(),
+        name="intervention-decline",
     ),
     path("pauses", pauses.PausesView.as_view(), name="pauses"),
     path("pauses/<uuid:pause_id>/end", pauses.PauseEndView.as_view(), name="pause-end"),

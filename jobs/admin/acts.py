@@ -23,9 +23,9 @@ from jobs import interventions, registry, services
 from jobs.admin import looks
 from jobs.admin.forms import EditForm, OutputForm, WakeForm
 from jobs.admin.listing import find, projects
-from jobs.errors import InvalidOption, InvalidPayload, JobsError
+from jobs.errors import InvalidOption, InvalidPayload, JobsError, SecondPersonRequired
 from jobs.extensions import Decision
-from jobs.models import Job
+from jobs.models import Intervention, Job
 from jobs.states import CANCELLABLE, REDRIVABLE, Status
 
 MOST_SELECTED = 100
@@ -192,13 +192,22 @@ def act_on_one(model_admin: Any, request: HttpRequest, name: str, job_id: UUID) 
                 form.add_error("payload" if act is EDIT else None, line)
         except InvalidOption as error:
             form.add_error(error.field.strip("/") or None, str(error))
+        except SecondPersonRequired as error:
+            messages.warning(request, str(error))
+            return HttpResponseRedirect(_asked(job) or address)
         except JobsError as error:
-            messages.error(request, str(error))
+            messages.warning(request, str(error))  # the page has an error of its own, which hides one of these
             return HttpResponseRedirect(address)
         else:
             messages.success(request, _result(act, after))
             return HttpResponseRedirect(address)
     return _page(model_admin, request, act, [job], form=form, back=address)
+
+
+def _asked(job: Job) -> str | None:
+    """The page of what a person was asked about a job."""
+    row = Intervention.objects.filter(subject_type="job", subject_id=str(job.id), resolved_at=None).first()
+    return reverse("admin:jobs_intervention_change", args=(row.id,)) if row else None
 
 
 def act_on_selected(model_admin: Any, request: HttpRequest, name: str) -> HttpResponse:

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import uuid_of
 from jobplatform.backoffice.reasons import ReasonForm, actor_of
-from jobs import extensions, interventions, services
+from jobs import extensions, inbox, interventions, services
 from jobs.admin.forms import EditForm, OutputForm
 from jobs.errors import InvalidOption, JobsError
 from jobs.extensions import Action, Decision
@@ -31,7 +31,7 @@ _GONE = "What it is about is there no longer."
 
 def open_to(row: Intervention) -> list[tuple[str, Action]]:
     """The actions that may be taken here, each with the address of its form."""
-    if row.resolved_at is not None or row.subject_type == "job":
+    if row.resolved_at is not None or (row.subject_type == "job" and not interventions.wants_second(row)):
         return []
     found = ((name, f"{row.subject_type}.{name}") for name in row.actions)
     return [
@@ -55,7 +55,10 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
         raise PermissionDenied
     row = Intervention.objects.filter(id=intervention_id).first()
     name = f"{row.subject_type}.{action}" if row else ""
-    if row is None or row.subject_type == "job" or action not in row.actions:
+    if row is None or action not in row.actions:
+        raise Http404
+    second = interventions.wants_second(row)
+    if row.subject_type == "job" and not second:  # its own page has the form
         raise Http404
     if name not in extensions.intervention_actions:
         raise Http404
@@ -71,7 +74,9 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
     if form.is_valid():
         done, foreseen = _take(row, action, form, actor_of(request), dry="foresee" in request.POST)
         if done:
-            messages.success(request, f"{act.title}: decided.")
+            messages.success(
+                request, f"{act.title}: {'proposed; another person approves it' if second else 'decided'}."
+            )
             return HttpResponseRedirect(back)
     title = f"{act.title}: {row.subject_type}"
     context = {
@@ -84,7 +89,7 @@ def decide(model_admin: Any, request: HttpRequest, intervention_id: UUID, action
             ("Subject", subject_of(row)),
             *((f"Evidence: {name}", value) for name, value in markup.facts(row.evidence)),
         ],
-        "remark": remark,
+        "remark": remark or ("Nobody decides about this alone: somebody else must approve it." if second else ""),
         "foresees": True,
         "foreseen": foreseen,
         "form": form,
@@ -141,7 +146,10 @@ def _take(
         _check_text(decision)
         if dry:
             return False, markup.pretty(interventions.preview(row, decision))
-        interventions.resolve(row, decision)
+        if interventions.wants_second(row):
+            inbox.propose(row, decision)
+        else:
+            interventions.resolve(row, decision)
     except InvalidOption as error:
         field = error.field.strip("/")
         form.add_error(field if field in form.fields else None, str(error))

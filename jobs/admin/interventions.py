@@ -1,5 +1,6 @@
 """Interventions in the admin: what only a person may decide, and the way to the act that decides it."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from jobplatform.backoffice import markup, subjects
 from jobplatform.backoffice.filters import ProjectFilter
 from jobplatform.backoffice.markup import Look, badge
 from jobplatform.backoffice.readonly import ReadOnlyAdmin
-from jobs.admin import acts, decisions
+from jobs.admin import acts, decisions, talk
 from jobs.models import Intervention
 
 OPEN, RESOLVED = Look("ask", "back_hand"), Look("good", "check_circle")
@@ -41,13 +42,16 @@ class OpenFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
 class InterventionAdmin(ReadOnlyAdmin):
     """Interventions, newest first."""
 
-    list_display = ["why", "state", "subject", "opened", "decision"]
+    list_display = ["why", "state", "subject", "opened", "assigned", "decision"]
     list_display_links = ["why"]
-    list_filter = [OpenFilter, ProjectFilter]
+    list_filter = [OpenFilter, talk.AssignedFilter, ProjectFilter]
     search_fields = ["subject_id", "reason"]
     search_help_text = "Subject id or reason"
-    fields = ["state", "named", "why", "shown_evidence", "allowed", "opened", "decision", "decision_reason"]
-    readonly_fields = ["state", "named", "why", "shown_evidence", "allowed", "opened", "decision"]
+    fields = [
+        "state", "named", "why", "shown_evidence", "proposed", "allowed", "opened", "assigned", "said", "decision",
+        "decision_reason",
+    ]  # fmt: skip
+    readonly_fields = [name for name in fields if name != "decision_reason"]
 
     def get_urls(self) -> list[URLPattern]:
         """The forms of decisions beside Django's own addresses."""
@@ -56,7 +60,15 @@ class InterventionAdmin(ReadOnlyAdmin):
             self.admin_site.admin_view(self._decide),
             name="jobs_intervention_decide",
         )
-        return [form, *super().get_urls()]
+        talks = [
+            path(
+                f"<uuid:intervention_id>/{verb}/",
+                self.admin_site.admin_view(partial(talk.show, self, verb)),
+                name=f"jobs_intervention_{verb}",
+            )
+            for verb in talk.VERBS
+        ]
+        return [form, *talks, *super().get_urls()]
 
     def _decide(self, request: HttpRequest, intervention_id: UUID, action: str) -> HttpResponse:
         return decisions.decide(self, request, intervention_id, action)
@@ -123,6 +135,21 @@ class InterventionAdmin(ReadOnlyAdmin):
         user = getattr(row, "looked_at_by", None)
         return user is not None and bool(user.has_perm(permission))
 
+    @display(description="Proposed")
+    def proposed(self, row: Intervention) -> SafeString | str:
+        """What the first of two persons wants."""
+        return talk.proposed(row, may=self._may(row, talk.PERMISSION))
+
+    @display(description="Assigned to")
+    def assigned(self, row: Intervention) -> SafeString | str:
+        """Whose it is."""
+        return talk.assigned(row, may=self._may(row, talk.PERMISSION))
+
+    @display(description="Comments")
+    def said(self, row: Intervention) -> SafeString | str:
+        """What people say."""
+        return talk.said(row, may=self._may(row, talk.PERMISSION))
+
     @display(description="Opened")
     def opened(self, row: Intervention) -> SafeString:
         """When."""
@@ -133,4 +160,5 @@ class InterventionAdmin(ReadOnlyAdmin):
         """What was decided, by whom and when."""
         if row.resolved_at is None:
             return markup.NOTHING
-        return format_html("{} by {}, {}", row.action, row.resolved_by, markup.moment(row.resolved_at))
+        approved = f", approved by {row.approved_by}" if row.approved_by else ""
+        return format_html("{} by {}{}, {}", row.action, row.resolved_by, approved, markup.moment(row.resolved_at))

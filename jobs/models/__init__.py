@@ -4,7 +4,7 @@
 """
 
 from jobs.models.counts import Refusal, Rollup, Tally, Timing
-from jobs.models.jobs import RARE, Attempt, BulkAct, Intervention, Job, JobBatch
+from jobs.models.jobs import RARE, Attempt, BulkAct, Intervention, InterventionComment, Job, JobBatch
 from jobs.models.keys import StoredResponse, UniqueKey
 from jobs.models.order import Awaited, Lane, LimitKey, LimitRule, Pause, Share, Shelf
 from jobs.models.processes import Canary, Doorbell, Pulse, Worker
@@ -20,6 +20,7 @@ __all__ = [
     "Doorbell",
     "Firing",
     "Intervention",
+    "InterventionComment",
     "Job",
     "JobBatch",
     "KindSettings",

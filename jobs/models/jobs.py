@@ -203,6 +203,9 @@ class Intervention(models.Model):
     resolved_by = models.TextField(default="", blank=True)
     action = models.TextField(default="", blank=True)
     decision_reason = models.TextField(default="", blank=True)
+    assigned_to = models.TextField(db_default="", blank=True)
+    proposal = models.JSONField(null=True)  # what the first of two persons wants: jobs/inbox.py
+    approved_by = models.TextField(db_default="", blank=True)
 
     class Meta:
         indexes: ClassVar = [
@@ -218,3 +221,20 @@ class Intervention(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject_type} {self.subject_id}: {self.reason}"
+
+
+class InterventionComment(models.Model):
+    """What somebody says about an intervention, for the others."""
+
+    id = models.UUIDField(primary_key=True)
+    intervention_id = models.UUIDField()
+    at = models.DateTimeField(db_default=Now())
+    actor = models.TextField()
+    text = models.TextField()
+
+    class Meta:
+        verbose_name = "comment"
+        indexes: ClassVar = [models.Index(name="jobs_comment_list", fields=("intervention_id", "id"))]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.text[:80]}"

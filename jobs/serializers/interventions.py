@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from jobs import extensions
 from jobs.extensions import Decision
-from jobs.interventions import LONGEST_REASON
-from jobs.models import Intervention
+from jobs.inbox import LONGEST_COMMENT, LONGEST_NAME
+from jobs.interventions import LONGEST_REASON, wants_second
+from jobs.models import Intervention, InterventionComment
 from jobs.selectors import LaneRow
 from jobs.serializers.asks import Ask
 from jobs.serializers.jobs import ErrorShown, address
@@ -33,6 +34,59 @@ class ResolveIntervention(Ask):
         return Decision(self.action, actor, self.reason, self.payload, self.output)
 
 
+class AssignIntervention(Ask):
+    """Whose it is from now on; empty: nobody's."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"to": "ada"}})
+
+    to: Annotated[str, StringConstraints(max_length=LONGEST_NAME)]
+
+
+class CommentIntervention(Ask):
+    """What somebody has to say about it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"text": "The provider says it was charged."}})
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_COMMENT)]
+
+
+class AnswerProposal(Ask):
+    """Which proposal is approved or declined, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"proposal": "0192b3c4-8a1f-7c3e-9d2a-5f6e7d8c9b0a", "reason": "I have checked."}}
+    )
+
+    proposal: UUID
+    reason: Annotated[str, StringConstraints(max_length=LONGEST_REASON)] = ""
+
+
+class CommentShown(BaseModel):
+    """What somebody said about an intervention."""
+
+    id: UUID
+    at: dt.datetime
+    actor: str
+    text: str
+
+
+def show_comment(row: InterventionComment) -> dict[str, Any]:
+    """A `CommentShown`."""
+    return {"id": row.id, "at": row.at, "actor": row.actor, "text": row.text}
+
+
+class ProposalShown(BaseModel):
+    """A decision that waits for a second person."""
+
+    id: UUID
+    action: str
+    actor: str
+    reason: str
+    payload: dict[str, Any] | None
+    output: Any
+    at: dt.datetime
+
+
 class ActionShown(BaseModel):
     """Something that may be decided. `wants`: the field that the decision must bring, if any."""
 
@@ -49,6 +103,10 @@ class InterventionLinks(BaseModel):
     subject: str | None
     preview: str
     resolve: str
+    assign: str
+    comments: str
+    approve: str
+    decline: str
 
 
 class InterventionShown(BaseModel):
@@ -65,6 +123,10 @@ class InterventionShown(BaseModel):
     resolved_by: str
     action: str
     decision_reason: str
+    assigned_to: str
+    needs_second_person: bool
+    proposal: ProposalShown | None
+    approved_by: str
     links: InterventionLinks
 
 
@@ -98,8 +160,10 @@ class LaneShown(BaseModel):
     waiting_since: dt.datetime | None
 
 
-def show_intervention(row: Intervention) -> dict[str, Any]:
-    """An `InterventionShown`."""
+def show_intervention(row: Intervention, *, second: bool | None = None) -> dict[str, Any]:
+    """An `InterventionShown`. `second`: whether it wants a second person, where that was asked for many at once."""
+    if second is None:
+        second = wants_second(row)
     root = f"{reverse('jobs:interventions')}/{row.id}"
     return {
         "id": row.id,
@@ -113,11 +177,19 @@ def show_intervention(row: Intervention) -> dict[str, Any]:
         "resolved_by": row.resolved_by,
         "action": row.action,
         "decision_reason": row.decision_reason,
+        "assigned_to": row.assigned_to,
+        "needs_second_person": row.resolved_at is None and second,
+        "proposal": row.proposal,
+        "approved_by": row.approved_by,
         "links": {
             "self": root,
             "subject": address(UUID(row.subject_id)) if row.subject_type == "job" else None,
             "preview": f"{root}/preview",
             "resolve": f"{root}/resolve",
+            "assign": f"{root}/assign",
+            "comments": f"{root}/comments",
+            "approve": f"{root}/approve",
+            "decline": f"{root}/decline",
         },
     }
 

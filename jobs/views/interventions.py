@@ -13,7 +13,7 @@ from jobplatform.api.problems import Problem
 from jobplatform.api.query import query_text
 from jobplatform.api.schema import LIST_PARAMETERS, PROBLEMS, page_of
 from jobplatform.api.views import ApiRequest, ApiView
-from jobs import interventions
+from jobs import inbox, interventions
 from jobs.models import Intervention
 from jobs.serializers.interventions import (
     InterventionShown,
@@ -30,7 +30,7 @@ class InterventionsView(ApiView):
 
     name = "Interventions"
     scopes = {"GET": "interventions:read"}
-    filters = frozenset({"state", "subject_type", "subject_id"})
+    filters = frozenset({"state", "subject_type", "subject_id", "assigned_to"})
 
     @extend_schema(
         operation_id="interventions_list",
@@ -38,6 +38,7 @@ class InterventionsView(ApiView):
             OpenApiParameter("state", {"type": "string", "enum": list(STATES)}, description="Only these; else all."),
             OpenApiParameter("subject_type", OpenApiTypes.STR, description="Only about things of this type: `job`."),
             OpenApiParameter("subject_id", OpenApiTypes.STR, description="Only about this one."),
+            OpenApiParameter("assigned_to", OpenApiTypes.STR, description="Only of this person; empty: of nobody."),
             *LIST_PARAMETERS,
         ],
         responses={200: page_of(InterventionShown), **PROBLEMS},
@@ -50,11 +51,17 @@ class InterventionsView(ApiView):
             raise Problem(400, "unknown_state", f"A state is one of {', '.join(STATES)}.")
         if state is not None:
             rows = rows.filter(resolved_at__isnull=state == "open")
-        for name in ("subject_type", "subject_id"):
+        for name in ("subject_type", "subject_id", "assigned_to"):
             if (text := query_text(request, name)) is not None:
                 rows = rows.filter(**{name: text})
         page = CursorPage(request)
-        return Response(page.answer(page.of(rows), key=lambda row: (row.id,), show=show_intervention))
+        found = page.of(rows)
+        seconds = interventions.wanting_second(found)
+
+        def show(row: Intervention) -> dict[str, Any]:
+            return show_intervention(row, second=row.id in seconds)
+
+        return Response(page.answer(found, key=lambda row: (row.id,), show=show))
 
 
 class InterventionView(ApiView):
@@ -94,7 +101,11 @@ class InterventionPreviewView(ApiView):
 
 
 class InterventionResolveView(ApiView):
-    """Decide. POST takes an action, with the reason for it; of several who decide at once, one does."""
+    """Decide. POST takes an action, with the reason for it; of several who decide at once, one does.
+
+    Where a second person is wanted (`needs_second_person`), the decision is stored as a proposal (202), and done when
+    somebody else approves it.
+    """
 
     name = "Decide"
     scopes = {"POST": "interventions:write"}
@@ -102,7 +113,7 @@ class InterventionResolveView(ApiView):
     @extend_schema(
         operation_id="interventions_resolve",
         request=ResolveIntervention,
-        responses={200: InterventionShown, **PROBLEMS},
+        responses={200: InterventionShown, 202: InterventionShown, **PROBLEMS},
     )
     def post(self, request: ApiRequest, intervention_id: UUID) -> Response:
         """Take an action. It is recorded with the reason and who decided."""
@@ -110,11 +121,15 @@ class InterventionResolveView(ApiView):
         interventions.get(caller.project_id, intervention_id)  # who may not see it, is told nothing of its body
         ask = request.body_as(ResolveIntervention)
 
-        def resolve() -> Intervention:
+        def resolve() -> tuple[Intervention, int]:
             intervention = interventions.get(caller.project_id, intervention_id)
-            return interventions.resolve(intervention, ask.decision(caller.actor))
+            decision = ask.decision(caller.actor)
+            if interventions.wants_second(intervention):
+                return inbox.propose(intervention, decision), 202
+            return interventions.resolve(intervention, decision), 200
 
-        return Response(show_intervention(retry_transient(resolve)))
+        row, status = retry_transient(resolve)
+        return Response(show_intervention(row), status=status)
 
     def get_example(self, request: ApiRequest) -> dict[str, Any]:
         """An action and its reason."""
