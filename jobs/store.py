@@ -404,7 +404,7 @@ def await_many(parked: Sequence[tuple[Verdict, Awaited]], *, on: Connection | No
 class Move:
     """A job to be moved. `lane_no` and `gate`: its new place, where it enters its lane once more.
 
-    `data` (JSON text): of its event, instead of what is said for all.
+    `data` (JSON text): of its event, instead of what is said for all. `seq`: it is moved only if it stands so.
     """
 
     id: UUID
@@ -412,6 +412,7 @@ class Move:
     lane_no: int | None = None
     gate: int | None = None
     data: str | None = None
+    seq: int | None = None
 
 
 def move_many(
@@ -423,12 +424,14 @@ def move_many(
     output: str | None = None,
     fresh: bool = False,
     allowed: frozenset[Status] | None = None,
+    plain: Sequence[str] | None = None,
 ) -> dict[UUID, int]:
     """Move jobs that no worker owns by a verb of `TRANSITIONS`, and resolve the interventions that ask about them.
 
     Returns the shelf by id of those that were moved; jobs that stand elsewhere than the verb allows are left alone.
     `data`: of their events; `actor`, `action` and `reason` in it are those of the decision. `fresh` starts the count of
-    attempts anew and forgets the error; `payload` and `output` (JSON texts) replace what there is.
+    attempts anew and forgets the error; `payload` and `output` (JSON texts) replace what there is. `plain`: only jobs
+    of these kinds, and only those in no lane and no batch, of which nobody else has to hear.
     """
     from_ = sources(verb) if allowed is None else sources(verb) & allowed
     targets = {t.target for t in TRANSITIONS if t.verb == verb}
@@ -442,6 +445,8 @@ def move_many(
         "project_id": [job.project_id for job in jobs],
         "lane_no": [job.lane_no for job in jobs],
         "gate": [job.gate for job in jobs],
+        "seq": [job.seq for job in jobs],
+        "plain": None if plain is None else list(plain),
         "data": [job.data or data for job in jobs],
         "verb": verb,
         "target": target,

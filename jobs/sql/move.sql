@@ -1,10 +1,11 @@
 -- move: take jobs that no worker owns from given statuses to another (cancel, resume, redrive, wake, ...), with their
 -- events. Whoever waits for a person's decision on one of them need not ask any more.
 with chosen as materialized (
-    select x.id, x.project_id, x.data::jsonb as data, x.lane_no, x.gate
+    select x.id, x.project_id, x.data::jsonb as data, x.lane_no, x.gate, x.seq
     from unnest(
-        %(id)b::uuid[], %(project_id)b::uuid[], %(data)b::text[], %(lane_no)b::bigint[], %(gate)b::smallint[]
-    ) as x (id, project_id, data, lane_no, gate)
+        %(id)b::uuid[], %(project_id)b::uuid[], %(data)b::text[], %(lane_no)b::bigint[], %(gate)b::smallint[],
+        %(seq)b::int[]
+    ) as x (id, project_id, data, lane_no, gate, seq)
     where octet_length(x.data) %% 1 = 0  -- always true: one row expected, as in commit
 ),
 moved as (
@@ -31,6 +32,8 @@ moved as (
     where j.id = chosen.id
       and j.project_id = chosen.project_id
       and j.status = any(%(sources)s::text[])
+      and (chosen.seq is null or j.seq = chosen.seq)
+      and (%(plain)s::text[] is null or j.kind = any(%(plain)s::text[]) and j.lane is null and j.batch_id is null)
     returning j.id, j.project_id, j.seq, j.position, j.shelf_id, j.kind, j.confirm, chosen.data
 ),
 decided as (

@@ -6,6 +6,7 @@ they are queued once more, a slice at a time, at its pace; all the while it is l
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,12 @@ from django.db import transaction
 
 from events import log
 from jobs import bulk, interventions, registry, services, store, unique
+from jobs.bell import bell
 from jobs.errors import JobsError
 from jobs.extensions import Decision
 from jobs.models import Intervention, Job
 from jobs.states import DEAD_LETTERS, PLATFORM
+from jobs.store import Move
 from reconciliation import selectors
 from reconciliation.models import Redrive, RedriveRow
 from reconciliation.services import plans
@@ -191,7 +194,7 @@ def _run(row: Redrive) -> float | None:
     number, wait = _allowed(row, min(left, CHANGED_SLICE if row.change else SLICE))
     if number <= 0:
         return wait
-    rows = list(RedriveRow.objects.filter(redrive_id=row.id, number__gte=row.next_number).order_by("number")[:number])
+    rows = _rows(row, number)
     done, skipped = _queue(row, rows)
     row.redriven += done
     row.skipped += skipped
@@ -239,41 +242,81 @@ def _allowed(row: Redrive, most: int) -> tuple[int, float]:
     return number, 0.0
 
 
-def _queue(row: Redrive, rows: Sequence[RedriveRow]) -> tuple[int, int]:
+@dataclass(slots=True)
+class _Row:
+    """A row of a redrive that is looked at; `why`: it was left alone for that."""
+
+    number: int
+    job_id: UUID
+    project_id: UUID
+    seq: int
+    intervention_id: UUID | None
+    why: str = ""
+
+
+def _rows(row: Redrive, most: int) -> list[_Row]:
+    with log.cursor() as cur:
+        cur.execute(
+            "select number, job_id, project_id, seq, intervention_id from reconciliation_redriverow"
+            " where redrive_id = %s and number >= %s order by number limit %s",
+            (row.id, row.next_number, most),
+            prepare=True,
+        )
+        return [_Row(*found) for found in cur.fetchall()]
+
+
+def _queue(row: Redrive, rows: Sequence[_Row]) -> tuple[int, int]:
     """Queue these jobs once more, or leave them alone; how many of each."""
+    gone = set() if row.change else _queue_plain(row, rows)
+    left = [one for one in rows if one.job_id not in gone or one.intervention_id is not None]
+    if left:
+        _queue_one_by_one(row, left)
+    _write(row, rows)
+    skipped = sum(bool(one.why) for one in left)
+    return len(rows) - skipped, skipped
+
+
+def _queue_plain(row: Redrive, rows: Sequence[_Row]) -> set[UUID]:
+    """Queue those that stand as they were written down, in no lane, no batch and without a key, by one statement."""
+    plain = [
+        kind.name
+        for kind in registry.kinds()
+        if kind.unique is None and not (row.spares_one_shots and kind.retry.one_shot)
+    ]
+    moves = [Move(one.job_id, one.project_id, seq=one.seq) for one in rows if one.intervention_id is None]
+    data = services.as_json({"reason": _reason(row), "actor": row.actor})
+    moved = store.move_many("redrive", moves, data=data, fresh=True, allowed=DEAD_LETTERS, plain=plain)
+    transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return set(moved)
+
+
+def _queue_one_by_one(row: Redrive, rows: Sequence[_Row]) -> None:
+    """Queue jobs of which more is to be seen: what else is to be changed, their lanes, batches and keys."""
     found = _locked(rows, whole=bool(row.change))
-    why: dict[int, str] = {}
     chosen: list[Job] = []
     for one in rows:
         job = found.get(one.job_id)
         if one.intervention_id is not None:
-            why[one.number] = _answer(row, one)
+            one.why = _answer(row, one)
         elif job is None or job.seq != one.seq:
-            why[one.number] = "it has moved on"
+            one.why = "it has moved on"
         elif row.spares_one_shots and (kind := registry.find(job.kind)) and kind.retry.one_shot:
-            why[one.number] = "it runs once at most: a person decides"
+            one.why = "it runs once at most: a person decides"
         else:
             chosen.append(job)
-    number_of = {one.job_id: one.number for one in rows if one.intervention_id is None}
+    by_job = {one.job_id: one for one in rows if one.intervention_id is None}
     if row.change:
-        why |= {number_of[job.id]: _change(row, job) for job in chosen}
-    else:
-        free = bulk.with_their_keys(chosen)
-        kept = {job.id for job in free}
-        why |= {number_of[job.id]: "" if job.id in kept else "another job has its unique key" for job in chosen}
-        if free:
-            services.again(free, actor=row.actor, reason=_reason(row))
-    now = store.now()
-    for one in rows:
-        one.why = why[one.number]
-        one.state = RowState.SKIPPED if one.why else RowState.REDRIVEN
-        one.changed_at = now
-    _write(row, rows)
-    skipped = sum(bool(one.why) for one in rows)
-    return len(rows) - skipped, skipped
+        for job in chosen:
+            by_job[job.id].why = _change(row, job)
+        return
+    free = bulk.with_their_keys(chosen)
+    for job_id in {job.id for job in chosen} - {job.id for job in free}:
+        by_job[job_id].why = "another job has its unique key"
+    if free:
+        services.again(free, actor=row.actor, reason=_reason(row))
 
 
-def _locked(rows: Sequence[RedriveRow], *, whole: bool) -> dict[UUID, Job]:
+def _locked(rows: Sequence[_Row], *, whole: bool) -> dict[UUID, Job]:
     """The jobs of these rows that stand dead. Not `whole`: without what is large, which few are asked for."""
     jobs = Job.objects.select_for_update().filter(
         project_id__in={row.project_id for row in rows}, id__in=[row.job_id for row in rows], status__in=DEAD_LETTERS
@@ -293,21 +336,30 @@ def _locked(rows: Sequence[RedriveRow], *, whole: bool) -> dict[UUID, Job]:
 _SMALL = ("id", "project_id", "kind", "status", "seq", "lane", "priority", "batch_id")
 
 
-def _write(row: Redrive, rows: Sequence[RedriveRow]) -> None:
+def _write(row: Redrive, rows: Sequence[_Row]) -> None:
+    """Write down what was done: most were queued, a few were not."""
+    skipped = [one for one in rows if one.why]
     with log.cursor() as cur:
         cur.execute(
-            "update reconciliation_redriverow r set state = x.state, why = x.why, changed_at = (select platform_now())"
-            " from unnest(%s::bigint[], %s::text[], %s::text[]) as x (number, state, why)"
-            " where r.redrive_id = %s and r.number = x.number",
-            ([one.number for one in rows], [str(one.state) for one in rows], [one.why for one in rows], row.id),
+            "update reconciliation_redriverow set state = %s, changed_at = (select platform_now())"
+            " where redrive_id = %s and number between %s and %s",
+            (RowState.REDRIVEN.value, row.id, rows[0].number, rows[-1].number),
+            prepare=True,
         )
+        if skipped:
+            cur.execute(
+                "update reconciliation_redriverow r set state = %s, why = x.why"
+                " from unnest(%s::bigint[], %s::text[]) as x (number, why)"
+                " where r.redrive_id = %s and r.number = x.number",
+                (RowState.SKIPPED.value, [one.number for one in skipped], [one.why for one in skipped], row.id),
+            )
 
 
 def _reason(row: Redrive) -> str:
     return f"{row.reason} (reconciliation {row.id})"
 
 
-def _answer(row: Redrive, one: RedriveRow) -> str:
+def _answer(row: Redrive, one: _Row) -> str:
     """Have a confirmation go on about which a person is asked; why not, if not."""
     asked = Intervention.objects.filter(id=str(one.intervention_id), resolved_at=None).first()
     if asked is None:
