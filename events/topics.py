@@ -140,6 +140,12 @@ _TABLE = (
         ("rule", "measure", "subject", "severity", "value", "worst", "threshold"),
     ),
     EventType(
+        "deadletters.expired",
+        ("status", "metrics"),
+        "Dead letters of a kind were removed: they are older than it keeps them.",
+        ("kind", "count", "before"),
+    ),
+    EventType(
         "deadletters.threshold_exceeded",
         ("metrics", "alarms"),
         "More dead letters of one kind than its threshold within the window.",

@@ -82,6 +82,7 @@ class Kind(Generic[P]):
     cancel_grace: float = 30.0
     limit: Limit | None = None
     second_person: bool = False
+    keep_dead: float | None = None
     declared: "Kind[P] | None" = field(default=None, repr=False, compare=False)  # of a tuned one: what the code says
 
     @property
@@ -130,7 +131,7 @@ def bind(submit: Submit) -> None:
     _submit = submit
 
 
-def handler(
+def handler(  # long: one option a line, and each once more where it is kept
     name: str,
     *,
     payload: type[P],
@@ -150,6 +151,7 @@ def handler(
     window: int = 50,
     example: Mapping[str, Any] | None = None,
     second_person: bool = False,
+    keep_dead: float | None = None,
 ) -> Callable[[Handle], Kind[P]]:
     """Register the decorated function as the handler of the kind `name` (`noun.verb`).
 
@@ -172,6 +174,7 @@ def handler(
         window: how many jobs of an `async def` handler one worker process runs at the same time.
         example: a payload that fits; shown in the documentation and in forms.
         second_person: what is decided about a blocked job of it, somebody else must approve.
+        keep_dead: for how many days its dead letters are kept; without it, for good.
 
     Raises:
         RegistrationError: the name is taken or malformed, or the options contradict one another.
@@ -201,6 +204,7 @@ def handler(
             **_described(function, name),
             example=example,
             second_person=second_person,
+            keep_dead=keep_dead,
             declared=None,
         )
         _enter(kind)
@@ -289,6 +293,8 @@ def _validate(kind: Kind[Any]) -> None:
         refuse("timeout= wants more than 0 seconds.")
     if not kind.cancel_grace >= 0:
         refuse("cancel_grace= wants 0 seconds or more.")
+    if kind.keep_dead is not None and not kind.keep_dead > 0:
+        refuse("keep_dead= wants more than 0 days.")
     if not -100 <= kind.priority <= 100:  # noqa: PLR2004 - the documented range
         refuse("priority= wants -100 to 100.")
     _validate_keys(kind, refuse)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from pydantic import BaseModel, ValidationError
 from uuid_utils.compat import uuid7
 
@@ -28,10 +29,10 @@ from jobs.errors import (
     WrongStatus,
 )
 from jobs.extensions import SubmitRequest
-from jobs.models import Job, JobBatch
+from jobs.models import Attempt, Job, JobBatch
 from jobs.policy import Unique
 from jobs.registry import Kind
-from jobs.states import CANCELLABLE, ENDED, REDRIVABLE, Stage, Status
+from jobs.states import CANCELLABLE, DEAD_LETTERS, ENDED, REDRIVABLE, Stage, Status
 from jobs.store import Move, NewJob
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # an escape, and not the end of an escaped backslash
@@ -392,6 +393,33 @@ def stop(jobs: Sequence[Job], *, actor: str, reason: str) -> int:
     if running:
         Job.objects.filter(id__in=running, project_id=jobs[0].project_id).update(cancel_requested=True)
     return len(at_once) + len(running)
+
+
+def again_plain(moves: Sequence[Move], *, kinds: Sequence[str], actor: str, reason: str) -> set[UUID]:
+    """Queue dead letters of these kinds once more by one statement: those in no lane and no batch. Returns which.
+
+    The kinds have no unique keys. Whatever else is asked for is the caller's to do by `again`.
+    """
+    data = as_json({"reason": reason, "actor": actor})
+    moved = store.move_many("redrive", moves, data=data, fresh=True, allowed=DEAD_LETTERS, plain=kinds)
+    transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
+    return set(moved)
+
+
+def forget(ids: Sequence[UUID], *, dead_since: dt.datetime) -> list[UUID]:
+    """Delete jobs that stand dead since before a moment, with their attempts. Returns which were deleted.
+
+    One of a batch that has not ended stays, and so does one that somebody is just doing something with.
+    """
+    open_ = JobBatch.objects.filter(id=OuterRef("batch_id"), ended_at=None)
+    with transaction.atomic():
+        jobs = Job.objects.select_for_update(skip_locked=True).filter(
+            ~Exists(open_), id__in=ids, status__in=DEAD_LETTERS, finished_at__lt=dead_since
+        )
+        gone = list(jobs.order_by("id").values_list("id", flat=True))
+        Attempt.objects.filter(job_id__in=gone).delete()
+        Job.objects.filter(id__in=gone).delete()
+    return gone
 
 
 def retry(

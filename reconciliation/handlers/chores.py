@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from events import errorlog
 from jobs import Batch, Done, Retry, Run, exponential, handler
 from reconciliation import invariants
+from reconciliation.services import expiry
 
 SLICE = 5000
 _TIDY = {
@@ -63,7 +64,7 @@ def look(_job: Run[Nothing]) -> Done:
 @handler("reconciliation.tidy", payload=Nothing, batch=Batch(1), public=False, confirm="never", example={})
 def tidy(_job: Run[Nothing]) -> Done:
     """Remove what is older than 90 days: ended redrives and alarms, hours, what is known of jobs that recovered."""
-    removed = dict.fromkeys(_TIDY, 0) | {"error_minutes": errorlog.tidy()}
+    removed = dict.fromkeys(_TIDY, 0) | {"error_minutes": errorlog.tidy(), "dead_letters": expiry.expire()}
     with connection.cursor() as cursor:
         for name, statement in _TIDY.items():
             while True:

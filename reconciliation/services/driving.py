@@ -15,7 +15,6 @@ from django.db import transaction
 
 from events import log
 from jobs import bulk, interventions, registry, services, store, unique
-from jobs.bell import bell
 from jobs.errors import JobsError
 from jobs.extensions import Decision
 from jobs.models import Intervention, Job
@@ -284,10 +283,7 @@ def _queue_plain(row: Redrive, rows: Sequence[_Row]) -> set[UUID]:
         if kind.unique is None and not (row.spares_one_shots and kind.retry.one_shot)
     ]
     moves = [Move(one.job_id, one.project_id, seq=one.seq) for one in rows if one.intervention_id is None]
-    data = services.as_json({"reason": _reason(row), "actor": row.actor})
-    moved = store.move_many("redrive", moves, data=data, fresh=True, allowed=DEAD_LETTERS, plain=plain)
-    transaction.on_commit(lambda: bell.ring(moved.values(), sweep=True))
-    return set(moved)
+    return services.again_plain(moves, kinds=plain, actor=row.actor, reason=_reason(row))
 
 
 def _queue_one_by_one(row: Redrive, rows: Sequence[_Row]) -> None:
