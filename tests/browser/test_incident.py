@@ -107,6 +107,19 @@ def be_told(visitor: Visitor, dead: int) -> None:
     expect(page.locator(".jp-title")).to_contain_text("silenced")
 
 
+def redrive_changed(visitor: Visitor) -> None:
+    """Those that want another payload get it."""
+    page = visitor.page
+    for code, change, number in (("key_error", {"customer": "acme"}, BUGS), ("timeout_error", {"amount": 12}, SLOW)):
+        visitor.go(LETTERS)
+        page.locator("#causes tr", has_text=code).get_by_role("link", name="Redrive").click()
+        page.get_by_label("Change of the payload").fill(json.dumps(change))
+        page.get_by_label("Reason").fill("it goes so")
+        page.get_by_role("button", name="Plan and start").click()
+        reload_until(page, "done")
+        expect(page.locator("#counts")).to_contain_text(str(number))
+
+
 def decide(visitor: Visitor, stage: Stage, blocked: list[UUID]) -> None:
     """The first of the lane is put right, and those behind it go on by themselves."""
     page = visitor.page
@@ -158,7 +171,7 @@ def test_from_the_alarm_to_the_all_clear(
     expect(page.locator("#jobs")).to_contain_text("recovered")
     expect(page.locator("#audit")).to_contain_text("now it is")
 
-    # What the canary left, and what was edited by hand: the bug wants another payload.
+    # What the canary left, and what wants another payload.
     visitor.go(LETTERS)
     left = page.locator("#causes tr", has_text="connection_refused_error")
     expect(left).to_contain_text("5")
@@ -166,14 +179,7 @@ def test_from_the_alarm_to_the_all_clear(
     page.get_by_label("Reason").fill("and the canary")
     page.get_by_role("button", name="Plan and start").click()
     reload_until(page, "done")
-    for code, change, number in (("key_error", {"customer": "acme"}, BUGS), ("timeout_error", {"amount": 12}, SLOW)):
-        visitor.go(LETTERS)
-        page.locator("#causes tr", has_text=code).get_by_role("link", name="Redrive").click()
-        page.get_by_label("Change of the payload").fill(json.dumps(change))
-        page.get_by_label("Reason").fill("it goes so")
-        page.get_by_role("button", name="Plan and start").click()
-        reload_until(page, "done")
-        expect(page.locator("#counts")).to_contain_text(str(number))
+    redrive_changed(visitor)
 
     stage.platform.wait_until(lambda: stage.platform.value(LEFT) == 0, "the all-clear")
     decide(visitor, stage, blocked)
